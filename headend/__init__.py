@@ -1,0 +1,1 @@
+"""AMI head-end: vocabulary, use cases, storage and the shell."""

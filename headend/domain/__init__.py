@@ -1,0 +1,1 @@
+"""Vocabulary of the head-end: pure values, no IO, no clock, no environment."""

@@ -1,0 +1,143 @@
+"""The ports: what services need from meters, storage, clock and notifiers.
+
+Adapters are found by URL scheme behind `MeterAdapter`; services never learn which protocol it is.
+In-memory fakes stand beside in `headend.testing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from headend.domain.obis import Obis
+from headend.domain.reading import MeterIdentity, ProfileRows, RegisterReading
+from headend.domain.supply import RelayReading, SupplyAction
+
+
+class Clock(Protocol):
+    """Business time. Time-outs, leases and latency figures use real time instead."""
+
+    def now(self) -> datetime:
+        """Return the business instant, aware UTC."""
+        ...
+
+
+class CounterStore(Protocol):
+    """Invocation counters: reserved in blocks before use, so that no crash can repeat one."""
+
+    async def reserve(self, meter_id: int, client_address: int, key_id: str, count: int) -> int:
+        """Durably reserve ``count`` counters; return the first. Others never get them again."""
+        ...
+
+    async def check_received(
+        self, meter_id: int, client_address: int, key_id: str, counter: int
+    ) -> bool:
+        """Record a received counter; return False when it does not exceed the last one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeterAccess:
+    """How to reach and unlock one meter on its link. Secrets never show in ``repr``."""
+
+    meter_id: int
+    address: int
+    model: str = "generic"
+    client_address: int = 1
+    authentication: str = "gmac"  # none | lls | gmac
+    security_suite: int = 0
+    key_id: str = "unicast"
+    encryption_key: bytes | None = field(default=None, repr=False)
+    authentication_key: bytes | None = field(default=None, repr=False)
+    password: bytes | None = field(default=None, repr=False)
+
+
+class Turn(Protocol):
+    """Leave to use the link for one request and its answer.
+
+    The link's priority queue stands behind it: an order takes its turn before bulk reading, between
+    two requests. Raises `Preempted` when the session must give way to an order on its own meter.
+    """
+
+    def __call__(self) -> AbstractAsyncContextManager[None]: ...
+
+
+class MeterSession(Protocol):
+    """One authenticated conversation with one meter."""
+
+    async def read_identity(self) -> MeterIdentity: ...
+
+    async def read_clock(self) -> datetime: ...
+
+    async def read_registers(self, obis: Sequence[Obis]) -> list[RegisterReading]:
+        """Read cumulative or instantaneous registers, scaled to Wh, W, V, A.
+
+        A register the meter does not have raises `MeterRefused` naming it.
+        """
+        ...
+
+    async def read_profile(self, profile: Obis, start: datetime, end: datetime) -> ProfileRows:
+        """Read load-profile rows whose interval *starts* in ``[start, end)``."""
+        ...
+
+    async def read_relay(self) -> RelayReading: ...
+
+    async def switch_relay(self, action: SupplyAction) -> None:
+        """Send the switching command once.
+
+        Returns when the meter acknowledged, which is not evidence of the contact. Raises
+        `MeterRefused` when it said no, `MeterUnreachable` only when it is certain that no command
+        left, `OutcomeUnknown` when it was sent and no answer came.
+        """
+        ...
+
+
+class MeterLink(Protocol):
+    """One open connection to a concentrator, gateway or meter."""
+
+    def session(self, access: MeterAccess, turn: Turn) -> AbstractAsyncContextManager[MeterSession]:
+        """Associate with one meter, and release it at the end whatever happened."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class MeterAdapter(Protocol):
+    """Opens links of one protocol; ``schemes`` are the URL schemes that it serves."""
+
+    schemes: tuple[str, ...]
+
+    async def open_link(self, endpoint: str) -> MeterLink:
+        """Connect; raises `MeterUnreachable` or `BadInput` (malformed endpoint)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeMessage:
+    """A message owed to a customer. The recipient and the text are masked in logs."""
+
+    notice_id: int
+    stage: str
+    recipient: str = field(repr=False)
+    text_zh: str = field(repr=False)
+    text_en: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvidence:
+    """Proof that a notice was delivered: which channel, its own reference, and when."""
+
+    channel: str
+    reference: str
+    delivered_at: datetime
+
+
+class Notifier(Protocol):
+    """Delivers notices; only evidence of delivery starts a waiting time."""
+
+    async def deliver(self, message: NoticeMessage) -> DeliveryEvidence | None:
+        """Deliver, or return None when delivery could not be proven (retry later)."""
+        ...
