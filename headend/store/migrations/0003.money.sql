@@ -1,0 +1,119 @@
+-- Money: int64 nano-units of the currency. The ledger is append-only and every batch sums to zero.
+
+create table payment_channel (
+    channel_code          text primary key,
+    name                  text not null,
+    minimum_amount_nano   bigint not null default 10000000,
+    maximum_amount_nano   bigint not null default 1000000000000000,
+    pending_limit_s       integer not null default 1800,
+    fault_since           timestamptz,
+    cash                  boolean not null default false
+);
+
+create table payment (
+    payment_id         bigint generated always as identity primary key,
+    channel_code       text not null references payment_channel,
+    channel_reference  text not null,
+    account_id         bigint not null references account,
+    amount_nano        bigint not null check (amount_nano > 0),
+    state              text not null check (state in ('pending', 'posted', 'failed', 'reversed')),
+    paid_at            timestamptz not null,
+    posted_at          timestamptz,
+    posted_real_at     timestamptz,
+    batch_id           bigint,
+    reversal_batch_id  bigint,
+    unique (channel_code, channel_reference)
+);
+create index payment_account on payment (account_id, paid_at desc);
+
+create table ledger_batch (
+    batch_id       bigint generated always as identity primary key,
+    kind           text not null,
+    business_date  date not null,
+    posted_at      timestamptz not null,
+    detail         jsonb not null default '{}'
+);
+
+-- One row is one posting. Customer accounts have positive ids; internal accounts (revenue, clearing,
+-- suspense) are negative and have no stored balance, which would serialise payments.
+create table ledger_entry (
+    account_id     bigint not null,
+    business_date  date not null,
+    entry_key      text not null,
+    batch_id       bigint not null,
+    kind           text not null,
+    amount_nano    bigint not null,
+    corrects       text,
+    posted_at      timestamptz not null,
+    primary key (account_id, business_date, entry_key)
+) partition by range (business_date);
+create index ledger_entry_batch on ledger_entry (batch_id);
+comment on column ledger_entry.corrects is 'entry key of the entry that a re-rating corrects';
+
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception 'table % is append-only', tg_table_name using errcode = 'integrity_constraint_violation';
+end $$;
+create trigger ledger_entry_append_only before update or delete on ledger_entry
+    for each row execute function refuse_change();
+create trigger ledger_batch_append_only before update or delete on ledger_batch
+    for each row execute function refuse_change();
+
+create table account_balance (
+    account_id       bigint primary key,
+    balance_nano     bigint not null default 0,
+    estimated_nano   bigint not null default 0 check (estimated_nano >= 0),
+    settled_through  date,
+    actual_through   timestamptz,
+    changed_at       timestamptz not null
+) with (fillfactor = 50);
+comment on column account_balance.estimated_nano is 'charges in the balance that rest on estimated energy';
+comment on column account_balance.actual_through is 'instant up to which every settled interval is an actual reading';
+
+create table account_day (
+    account_id         bigint not null,
+    usage_point_id     bigint not null,
+    business_date      date not null,
+    meter_id           bigint not null,
+    tariff_id          integer not null,
+    tariff_effective   date not null,
+    profile_revision   integer not null,
+    energy_wh          bigint not null,
+    estimated_wh       bigint not null,
+    cycle_before_wh    bigint not null,
+    period_wh          bigint[] not null,
+    tier_wh            bigint[] not null,
+    charge_nano        bigint not null,
+    estimated_nano     bigint not null,
+    worst_quality      smallint not null,
+    entry_key          text not null,
+    primary key (account_id, usage_point_id, business_date)
+) partition by range (business_date);
+comment on table account_day is 'what was rated for an account, usage point and day, after the multiplier, and on what it rests';
+
+create table settlement_run (
+    run_id         bigint generated always as identity primary key,
+    business_date  date not null,
+    shard          integer not null,
+    shards         integer not null,
+    started_at     timestamptz not null,
+    finished_at    timestamptz,
+    unique (business_date, shard, shards)
+);
+
+create table settlement_chunk (
+    run_id       bigint not null references settlement_run,
+    chunk_no     integer not null,
+    account_ids  bigint[] not null,
+    batch_id     bigint,
+    settled_at   timestamptz,
+    primary key (run_id, chunk_no)
+);
+
+insert into partitioned_table values ('ledger_entry', 28), ('account_day', 28);
+
+insert into payment_channel (channel_code, name, cash) values
+    ('counter', '营业厅柜台 / counter', true),
+    ('wechat', '微信支付 / WeChat Pay', false),
+    ('alipay', '支付宝 / Alipay', false),
+    ('bank', '银行代收 / bank', false);
