@@ -1,7 +1,6 @@
-"""The ports: what services need from meters, storage, clock and notifiers.
+"""What services need from meters: adapters, links, sessions, turns and counters.
 
 Adapters are found by URL scheme behind `MeterAdapter`; services never learn which protocol it is.
-In-memory fakes stand beside in `headend.testing`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,6 @@ from typing import Protocol
 from headend.domain.obis import Obis
 from headend.domain.reading import MeterIdentity, ProfileRows, RegisterReading
 from headend.domain.supply import RelayReading, SupplyAction
-
-
-class Clock(Protocol):
-    """Business time. Time-outs, leases and latency figures use real time instead."""
-
-    def now(self) -> datetime:
-        """Return the business instant, aware UTC."""
-        ...
 
 
 class CounterStore(Protocol):
@@ -112,32 +103,4 @@ class MeterAdapter(Protocol):
 
     async def open_link(self, endpoint: str) -> MeterLink:
         """Connect; raises `MeterUnreachable` or `BadInput` (malformed endpoint)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class NoticeMessage:
-    """A message owed to a customer. The recipient and the text are masked in logs."""
-
-    notice_id: int
-    stage: str
-    recipient: str = field(repr=False)
-    text_zh: str = field(repr=False)
-    text_en: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryEvidence:
-    """Proof that a notice was delivered: which channel, its own reference, and when."""
-
-    channel: str
-    reference: str
-    delivered_at: datetime
-
-
-class Notifier(Protocol):
-    """Delivers notices; only evidence of delivery starts a waiting time."""
-
-    async def deliver(self, message: NoticeMessage) -> DeliveryEvidence | None:
-        """Deliver, or return None when delivery could not be proven (retry later)."""
         ...
