@@ -1,0 +1,125 @@
+"""Endpoint URLs of DLMS meters, as `docs` and the shell spell them.
+
+``dlms+tcp://host:port?client=1&server=1&auth=none|lls|gmac&password=..&ek=HEX&ak=HEX
+&system_title=HEX&model=generic``. For a link to a concentrator only host and port count, because
+each meter's `MeterAccess` says the rest. Secrets never show in ``repr`` or in messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
+
+from headend.domain.errors import BadInput
+from headend.ports import MeterAccess
+
+DEFAULT_PORT = 4059  # IANA: DLMS/COSEM
+SCHEMES = ("dlms+tcp",)
+AUTHENTICATIONS = ("none", "lls", "gmac")
+_ADDRESS_LIMIT = 0xFFFF
+_KEY_SIZE = 16  # suite 0: AES-128
+_PARAMETERS = frozenset(
+    ("client", "server", "auth", "password", "ek", "ak", "system_title", "model")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DlmsEndpoint:
+    """Where a meter is and how to unlock it."""
+
+    scheme: str
+    host: str
+    port: int
+    client_address: int = 1
+    server_address: int = 1
+    authentication: str = "none"
+    model: str = "generic"
+    system_title: bytes | None = None  # of the client
+    encryption_key: bytes | None = field(default=None, repr=False)
+    authentication_key: bytes | None = field(default=None, repr=False)
+    password: bytes | None = field(default=None, repr=False)
+
+    def access(self, meter_id: int = 0) -> MeterAccess:
+        """Return the access of the one meter this URL names."""
+        return MeterAccess(
+            meter_id=meter_id,
+            address=self.server_address,
+            model=self.model,
+            client_address=self.client_address,
+            authentication=self.authentication,
+            encryption_key=self.encryption_key,
+            authentication_key=self.authentication_key,
+            password=self.password,
+        )
+
+
+def parse_endpoint(url: str) -> DlmsEndpoint:
+    """Read an endpoint URL; raises `BadInput` naming the parameter, never its secret value."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as fault:
+        raise BadInput(
+            f"not an endpoint such as dlms+tcp://host:4059?client=1 ({fault})", field="endpoint"
+        ) from None
+    if parts.scheme not in SCHEMES:
+        raise BadInput(f"scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}", field="endpoint")
+    if not host:
+        raise BadInput("the endpoint names no host", field="endpoint")
+    query = dict(pairs)
+    unknown = sorted(set(query) - _PARAMETERS)
+    if unknown:
+        raise BadInput(f"the endpoint has no parameter {unknown[0]!r}", field=unknown[0])
+    password = query.get("password")
+    endpoint = DlmsEndpoint(
+        scheme=parts.scheme,
+        host=host,
+        port=DEFAULT_PORT if port is None else port,
+        client_address=_address(query, "client"),
+        server_address=_address(query, "server"),
+        authentication=_authentication(query),
+        model=query.get("model", "generic"),
+        system_title=_hex(query, "system_title", 8),
+        encryption_key=_hex(query, "ek", _KEY_SIZE),
+        authentication_key=_hex(query, "ak", _KEY_SIZE),
+        password=None if password is None else password.encode(),
+    )
+    _check_secrets(endpoint)
+    return endpoint
+
+
+def _check_secrets(endpoint: DlmsEndpoint) -> None:
+    if endpoint.authentication == "lls" and endpoint.password is None:
+        raise BadInput("auth=lls needs password=", field="password")
+    if endpoint.authentication == "gmac":
+        for name, key in (("ek", endpoint.encryption_key), ("ak", endpoint.authentication_key)):
+            if key is None:
+                raise BadInput(f"auth=gmac needs {name}=", field=name)
+
+
+def _authentication(query: dict[str, str]) -> str:
+    name = query.get("auth", "none")
+    if name not in AUTHENTICATIONS:
+        raise BadInput(f"auth={name!r} is none of {', '.join(AUTHENTICATIONS)}", field="auth")
+    return name
+
+
+def _address(query: dict[str, str], name: str) -> int:
+    text = query.get(name, "1")
+    if not (text.isascii() and text.isdigit()) or int(text) > _ADDRESS_LIMIT:
+        raise BadInput(f"{name}={text!r} is no address from 0 to {_ADDRESS_LIMIT}", field=name)
+    return int(text)
+
+
+def _hex(query: dict[str, str], name: str, size: int) -> bytes | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        raise BadInput(f"{name} is not hexadecimal", field=name) from None
+    if len(value) != size:
+        raise BadInput(f"{name} has {len(value)} octets, not {size}", field=name)
+    return value
