@@ -87,7 +87,17 @@ class MeterSession(Protocol):
 
 
 class MeterLink(Protocol):
-    """One open connection to a concentrator, gateway or meter."""
+    """One open connection to a concentrator, gateway or meter.
+
+    ``is_open`` turns False for good when the connection broke. ``parallel_exchanges`` is how many
+    requests to *different* meters the wire carries at once: 1 on a serial gateway.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def parallel_exchanges(self) -> int: ...
 
     def session(self, access: MeterAccess, turn: Turn) -> AbstractAsyncContextManager[MeterSession]:
         """Associate with one meter, and release it at the end whatever happened."""
@@ -103,4 +113,12 @@ class MeterAdapter(Protocol):
 
     async def open_link(self, endpoint: str) -> MeterLink:
         """Connect; raises `MeterUnreachable` or `BadInput` (malformed endpoint)."""
+        ...
+
+
+class MeterKeys(Protocol):
+    """Unlocks meters: joins what the registry knows with the keys kept encrypted at rest."""
+
+    async def access_for(self, meter_id: int) -> MeterAccess:
+        """Return how to reach and unlock the meter; raises `NotFound`."""
         ...

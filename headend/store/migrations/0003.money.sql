@@ -71,25 +71,42 @@ comment on column account_balance.estimated_nano is 'charges in the balance that
 comment on column account_balance.actual_through is 'instant up to which every settled interval is an actual reading';
 
 create table account_day (
-    account_id         bigint not null,
-    usage_point_id     bigint not null,
-    business_date      date not null,
-    meter_id           bigint not null,
-    tariff_id          integer not null,
-    tariff_effective   date not null,
-    profile_revision   integer not null,
-    energy_wh          bigint not null,
-    estimated_wh       bigint not null,
-    cycle_before_wh    bigint not null,
-    period_wh          bigint[] not null,
-    tier_wh            bigint[] not null,
-    charge_nano        bigint not null,
-    estimated_nano     bigint not null,
-    worst_quality      smallint not null,
-    entry_key          text not null,
-    primary key (account_id, usage_point_id, business_date)
+    account_id                 bigint not null,
+    usage_point_id             bigint not null,
+    business_date              date not null,
+    meter_id                   bigint,
+    tariff_id                  integer not null,
+    tariff_effective           date,
+    profile_revision           integer not null,
+    energy_wh                  bigint not null,
+    estimated_wh               bigint not null,
+    cycle_before_wh            bigint not null,
+    cycle_before_estimated_wh  bigint not null,
+    cell_wh                    bigint[] not null,
+    charge_nano                bigint not null,
+    estimated_nano             bigint not null,
+    fixed_nano                 bigint not null,
+    worst_quality              smallint not null,
+    actual_until               timestamptz not null,
+    register_gap_wh            bigint,
+    unrated_reason             text,
+    rating_no                  integer not null,
+    entry_key                  text,
+    primary key (account_id, usage_point_id, business_date),
+    check (unrated_reason is null or (charge_nano = 0 and energy_wh = 0))
 ) partition by range (business_date);
+create index account_day_not_actual on account_day (business_date, account_id) where worst_quality > 1;
 comment on table account_day is 'what was rated for an account, usage point and day, after the multiplier, and on what it rests';
+comment on column account_day.profile_revision is
+    'sum over the day''s meters of (profile revision + 1), less 1: grows with every revision; -1 when nothing was read';
+comment on column account_day.cell_wh is 'energy by [tier][TOU period], in the order of the tariff version';
+comment on column account_day.charge_nano is 'energy and fixed charges together; fixed_nano is the fixed part';
+comment on column account_day.actual_until is 'start of the first interval that is not actual; the end of the day when all are';
+comment on column account_day.register_gap_wh is
+    'how far the register difference lies outside what the intervals allow; null when it could not be checked';
+comment on column account_day.unrated_reason is
+    'why nothing was charged: the day is open, not free; null when it was rated';
+comment on column account_day.entry_key is 'ledger entry of the first rating; what a correction corrects';
 
 create table settlement_run (
     run_id         bigint generated always as identity primary key,

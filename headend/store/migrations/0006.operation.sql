@@ -43,3 +43,4 @@ create table idempotency_key (
     created_at   timestamptz not null,
     primary key (client, key)
 );
+create index audit_event_subject on audit_event (subject, audit_id desc);

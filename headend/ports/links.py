@@ -1,0 +1,32 @@
+"""Port of the link repository: which process holds which wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLease:
+    """A link held by one process; ``fence`` grows with every new holder."""
+
+    link_id: int
+    endpoint: str
+    fence: int
+
+
+class LinkRepository(Protocol):
+    """Leases links. Leases run on real time, never on the business clock."""
+
+    async def try_lease(self, link_id: int, *, holder: str, lease_s: float) -> LinkLease | None:
+        """Take or renew the lease; None when another process holds it. Raises `NotFound`."""
+        ...
+
+    async def renew(self, link_ids: Sequence[int], *, holder: str, lease_s: float) -> set[int]:
+        """Extend the leases still held by ``holder``; return those links."""
+        ...
+
+    async def release(self, link_ids: Sequence[int], *, holder: str) -> None:
+        """Give the leases back at once."""
+        ...
