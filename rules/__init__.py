@@ -1,0 +1,1 @@
+"""Decisions: who is warned, who is cut, who never is, and why. Pure; documents come in parsed."""
