@@ -5,7 +5,7 @@ vector is the sender's system title and that counter, the additional data is con
 authentication key (and the plain text, where it is authenticated only).
 
 Rules this module keeps, whatever the peer does:
-- the received control octet must be the association's own, bit for bit, before the tag is looked at;
+- the received control octet must be the association's own, bit for bit, before the tag counts;
 - nothing deciphered leaves before its tag was checked in constant time;
 - the received counter must exceed the highest one accepted (0 is a valid first) and is taken over
   only from an APDU whose tag was good;

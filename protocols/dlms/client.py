@@ -1,0 +1,106 @@
+"""GET, SET and ACTION as flows: generators that yield requests and are sent the responses.
+
+A flow knows what to ask next (the following block of a long answer) and what a refusal means; who
+carries its requests, with which ciphering and time-outs, is the driver's business. Each flow
+returns encoded data and raises the head-end's faults; see `responses` for what stays encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TypeAlias
+
+from headend.domain.errors import (
+    AuthenticationFailed,
+    CounterRejected,
+    HeadEndError,
+    MeterBusy,
+    MeterMisbehaved,
+    MeterRefused,
+)
+from protocols.dlms import requests as rq
+from protocols.dlms import responses as rs
+from protocols.dlms.errors import AccessResult, refusal
+from protocols.dlms.selection import Selection
+
+MAX_LONG_ANSWER = 1 << 24  # octets over all blocks; a year of quarter hours stays below 4 MB
+
+DrawInvoke: TypeAlias = Callable[[], int]
+Flow: TypeAlias = Generator[rq.Request, rs.Response, bytes]
+
+
+def get(
+    attribute: rq.Attribute, draw_invoke: DrawInvoke, selection: Selection | None = None
+) -> Flow:
+    """Read one attribute, in blocks where the meter chooses to; returns the encoded data."""
+    response = yield rq.GetRequest(draw_invoke(), attribute, selection)
+    if not isinstance(response, rs.GetResponseBlock):
+        return _data_of(response, attribute)
+    parts: list[bytes] = []
+    size, block, invoke = 0, 1, response.invoke
+    while True:
+        if not isinstance(response, rs.GetResponseBlock):
+            return _data_of(response, attribute)
+        if isinstance(response.data, AccessResult):
+            raise refusal(response.data, f"reading {attribute}")
+        if response.block != block:
+            raise MeterMisbehaved(f"block {response.block} of {attribute} instead of {block}")
+        parts.append(response.data)
+        size += len(response.data)
+        if size > MAX_LONG_ANSWER:
+            raise MeterMisbehaved(f"more than {MAX_LONG_ANSWER} octets of {attribute}")
+        if response.last:
+            return b"".join(parts)
+        if not response.data:
+            raise MeterMisbehaved(f"an empty block of {attribute}")
+        response = yield rq.GetRequestNext(invoke, block)
+        block += 1
+
+
+def set_attribute(attribute: rq.Attribute, value: bytes, draw_invoke: DrawInvoke) -> Flow:
+    """Write one attribute; returns nothing (empty octets) when the meter took it."""
+    response = yield rq.SetRequest(draw_invoke(), attribute, value)
+    if not isinstance(response, rs.SetResponse):
+        raise fault_of(response, f"writing {attribute}")
+    if response.result is not AccessResult.SUCCESS:
+        raise refusal(response.result, f"writing {attribute}")
+    return b""
+
+
+def action(method: rq.Attribute, parameter: bytes | None, draw_invoke: DrawInvoke) -> Flow:
+    """Invoke one method; returns its encoded answer, empty where it gave none."""
+    what = f"method {method.number} of {method.obis} class {method.class_id}"
+    response = yield rq.ActionRequest(draw_invoke(), method, parameter)
+    if not isinstance(response, rs.ActionResponse):
+        raise fault_of(response, what)
+    if response.result is not AccessResult.SUCCESS:
+        raise refusal(response.result, what)
+    return response.data if isinstance(response.data, bytes) else b""
+
+
+def fault_of(response: rs.Response, what: str) -> HeadEndError:
+    """Return the fault that an answer of another kind than expected stands for."""
+    if isinstance(response, rs.ExceptionResponse):
+        message = f"the meter answered {response.text} to {what}"
+        if response.service_error == rs.ServiceError.INVOCATION_COUNTER_ERROR:
+            return CounterRejected(message, code="invocation-counter-error")
+        if response.service_error == rs.ServiceError.DECIPHERING_ERROR:
+            return AuthenticationFailed(message, code="deciphering-error")
+        if response.state_error == rs.StateError.SERVICE_NOT_ALLOWED:
+            # The meter restarted or is busy: a new association may well succeed.
+            return MeterBusy(message)
+        return MeterRefused(message, code=response.text)
+    if isinstance(response, rs.ConfirmedServiceError):
+        return MeterRefused(f"the meter answered {response.text} to {what}", code=response.text)
+    return MeterMisbehaved(f"a {type(response).__name__} in answer to {what}")
+
+
+def _data_of(response: rs.Response, attribute: rq.Attribute) -> bytes:
+    what = f"reading {attribute}"
+    if not isinstance(response, rs.GetResponse):
+        raise fault_of(response, what)
+    if isinstance(response.data, AccessResult):
+        if response.data is AccessResult.SUCCESS:
+            raise MeterMisbehaved(f"success without data in answer to {what}")
+        raise refusal(response.data, what)
+    return response.data
