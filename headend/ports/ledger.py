@@ -6,32 +6,12 @@ balance. An entry is known by (account, business date, entry key).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """One posting to write; ``corrects`` names the entry that a re-rating or reversal corrects."""
-
-    account_id: int
-    entry_key: str
-    kind: str
-    amount_nano: int
-    corrects: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewBatch:
-    """One balanced batch to write, all on one business date."""
-
-    kind: str
-    business_date: date
-    posted_at: datetime
-    entries: Sequence[NewEntry]
-    detail: Mapping[str, Any] = field(default_factory=dict)
+from prepaid.ledger import LedgerBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +65,17 @@ class BalanceMismatch:
 class LedgerRepository(Protocol):
     """Stores immutable, balanced batches of postings."""
 
-    async def open_batch(
+    async def post(
         self,
-        kind: str,
+        batch: LedgerBatch,
         *,
-        business_date: date,
         posted_at: datetime,
         detail: Mapping[str, Any] | None = None,
     ) -> int:
-        """Reserve a batch id for entries that name their batch; `post_entries` must follow."""
-        ...
+        """Write one whole batch and return its id.
 
-    async def post_entries(
-        self,
-        batch_id: int,
-        entries: Sequence[NewEntry],
-        *,
-        business_date: date,
-        posted_at: datetime,
-    ) -> None:
-        """Write the entries of a reserved batch.
-
-        Raises `InvariantViolated` unless they sum to zero; a key used before aborts the transaction.
+        Raises `InvariantViolated` unless it sums to zero; a key used before aborts the transaction.
         """
-        ...
-
-    async def post(self, batch: NewBatch) -> int:
-        """Write one whole batch and return its id; as `open_batch` and `post_entries`."""
         ...
 
     async def page(
@@ -121,7 +85,7 @@ class LedgerRepository(Protocol):
         ...
 
     async def entries_between(self, account_id: int, first: date, last: date) -> list[EntryRecord]:
-        """Return the entries of one account on business dates ``first`` to ``last``, oldest first."""
+        """Return one account's entries on business dates ``first`` to ``last``, oldest first."""
         ...
 
     async def batch_entries(self, batch_id: int) -> list[EntryRecord]:

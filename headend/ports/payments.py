@@ -28,6 +28,7 @@ class ChannelRecord:
     pending_limit_s: int
     fault_since: datetime | None
     cash: bool
+    clearing_number: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from headend.domain.errors import InvariantViolated
-from headend.ports.ledger import (
-    BalanceMismatch,
-    EntryRecord,
-    Imbalance,
-    LedgerCursor,
-    NewBatch,
-    NewEntry,
-)
+from headend.ports.ledger import BalanceMismatch, EntryRecord, Imbalance, LedgerCursor
 from headend.store.connection import Connection
 from headend.store.database import load_queries
+from prepaid.ledger import LedgerBatch, check_balanced
 
 _QUERIES = load_queries("ledger")
 _COPY_TYPES = ["int8", "date", "text", "int8", "text", "int8", "text", "timestamptz"]
@@ -30,72 +23,45 @@ class PostgresLedgerRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def open_batch(
+    async def post(
         self,
-        kind: str,
+        batch: LedgerBatch,
         *,
-        business_date: date,
         posted_at: datetime,
         detail: Mapping[str, Any] | None = None,
     ) -> int:
-        await self._connection.execute(_QUERIES["ensure_partitions"], {"day": business_date})
-        cursor = await self._connection.execute(
-            _QUERIES["open_batch"],
-            {
-                "kind": kind,
-                "business_date": business_date,
-                "posted_at": posted_at,
-                "detail": Jsonb(dict(detail or {})),
-            },
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            raise InvariantViolated("a ledger batch got no number")
-        return int(row["batch_id"])
-
-    async def post_entries(
-        self,
-        batch_id: int,
-        entries: Sequence[NewEntry],
-        *,
-        business_date: date,
-        posted_at: datetime,
-    ) -> None:
-        total = sum(entry.amount_nano for entry in entries)
-        if total:
-            raise InvariantViolated(f"ledger batch {batch_id} is out of balance by {total} nano")
+        check_balanced(batch)
+        await self._connection.execute(_QUERIES["ensure_partitions"], {"day": batch.business_date})
+        row = (
+            await self._rows(
+                "open_batch",
+                kind=batch.kind.value,
+                business_date=batch.business_date,
+                posted_at=posted_at,
+                detail=Jsonb(
+                    {"batch_key": batch.batch_key, "reason": batch.reason, **(detail or {})}
+                ),
+            )
+        )[0]
+        batch_id = int(row["batch_id"])
         async with (
             self._connection.cursor() as cursor,
             cursor.copy(_QUERIES["copy_entries"]) as copy,
         ):
             copy.set_types(_COPY_TYPES)
-            for entry in entries:
+            for entry in batch.entries():
                 await copy.write_row(
                     (
-                        entry.account_id,
-                        business_date,
+                        entry.account_key,
+                        entry.business_date,
                         entry.entry_key,
                         batch_id,
-                        entry.kind,
+                        entry.kind.value,
                         entry.amount_nano,
                         entry.corrects,
                         posted_at,
                     )
                 )
-
-    async def post(self, batch: NewBatch) -> int:
-        batch_id = await self.open_batch(
-            batch.kind,
-            business_date=batch.business_date,
-            posted_at=batch.posted_at,
-            detail=batch.detail,
-        )
-        await self.post_entries(
-            batch_id,
-            batch.entries,
-            business_date=batch.business_date,
-            posted_at=batch.posted_at,
-        )
         return batch_id
 
     async def page(

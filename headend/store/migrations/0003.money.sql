@@ -7,8 +7,11 @@ create table payment_channel (
     maximum_amount_nano   bigint not null default 1000000000000000,
     pending_limit_s       integer not null default 1800,
     fault_since           timestamptz,
-    cash                  boolean not null default false
+    cash                  boolean not null default false,
+    clearing_number       integer unique check (clearing_number >= 100)
 );
+comment on column payment_channel.clearing_number is
+    'number of the clearing account of a channel added by data; the built-in channels have theirs';
 
 create table payment (
     payment_id         bigint generated always as identity primary key,

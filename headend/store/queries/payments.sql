@@ -1,5 +1,6 @@
 -- name: channel
-select channel_code, name, minimum_amount_nano, maximum_amount_nano, pending_limit_s, fault_since, cash
+select channel_code, name, minimum_amount_nano, maximum_amount_nano, pending_limit_s, fault_since, cash,
+       clearing_number
 from payment_channel where channel_code = %(channel_code)s
 
 -- name: find
