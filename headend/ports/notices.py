@@ -65,9 +65,12 @@ class CyclePlan:
 
 @dataclass(frozen=True, slots=True)
 class NewNotice:
-    """A notice to be planned; ``reference`` is empty for the stages of a cycle."""
+    """A notice to be planned; ``reference`` is empty for the stages of a cycle.
 
-    cycle_id: int
+    Without a cycle it tells of a switching that no notice led to.
+    """
+
+    cycle_id: int | None
     account_id: int
     usage_point_id: int
     stage: str
@@ -84,7 +87,7 @@ class Notice:
     """A notice as it is stored. Recipient and texts never show in ``repr``."""
 
     notice_id: int
-    cycle_id: int
+    cycle_id: int | None
     account_id: int
     usage_point_id: int
     stage: str
@@ -111,6 +114,7 @@ class NoticeContext:
     customer_class: str
     usage_point_id: int
     time_zone: str
+    address: str = field(repr=False)
     recipient: str = field(repr=False)
     balance_nano: int | None
 
@@ -129,8 +133,8 @@ class NoticeRepository(Protocol):
         """Open a cycle, or return the one that the usage point has open already."""
         ...
 
-    async def lock_open_cycles(self, account_ids: Sequence[int]) -> Sequence[NoticeCycle]:
-        """Lock and return the open cycles of these accounts, in cycle order."""
+    async def lock_cycle(self, cycle_id: int) -> NoticeCycle:
+        """Lock and return a cycle, open or closed; raises `NotFound`."""
         ...
 
     async def latest_cycle(self, usage_point_id: int, *, account_id: int) -> NoticeCycle | None:

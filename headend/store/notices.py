@@ -54,9 +54,11 @@ class PostgresNoticeRepository:
             )
         return NoticeCycle(**row)
 
-    async def lock_open_cycles(self, account_ids: Sequence[int]) -> Sequence[NoticeCycle]:
-        rows = await self._all("lock_open_cycles", {"account_ids": list(account_ids)})
-        return [NoticeCycle(**row) for row in rows]
+    async def lock_cycle(self, cycle_id: int) -> NoticeCycle:
+        row = await self._one("lock_cycle", {"cycle_id": cycle_id})
+        if row is None:
+            raise NotFound(f"there is no notice cycle {cycle_id}", field="cycle_id")
+        return NoticeCycle(**row)
 
     async def latest_cycle(self, usage_point_id: int, *, account_id: int) -> NoticeCycle | None:
         row = await self._one(

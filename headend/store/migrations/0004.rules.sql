@@ -53,7 +53,7 @@ create index notice_cycle_account on notice_cycle (account_id);
 
 create table notice (
     notice_id              bigint generated always as identity primary key,
-    cycle_id               bigint not null references notice_cycle,
+    cycle_id               bigint references notice_cycle,
     account_id             bigint not null,
     usage_point_id         bigint not null,
     stage                  text not null,
@@ -70,8 +70,9 @@ create table notice (
     delivered_at           timestamptz,
     failure                text,
     evidence               jsonb,
-    unique (cycle_id, stage, reference)
+    unique nulls not distinct (usage_point_id, cycle_id, stage, reference)
 );
+comment on column notice.cycle_id is 'null when a switching that no cycle led to is told to the customer';
 comment on column notice.reference is
     'what a notice outside the stages of its cycle is about, e.g. order:17; empty inside them';
 comment on column notice.next_attempt_at is 'business time';

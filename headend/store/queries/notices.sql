@@ -7,10 +7,8 @@ returning *
 -- name: open_cycle_of_usage_point
 select * from notice_cycle where usage_point_id = %(usage_point_id)s and closed_at is null
 
--- name: lock_open_cycles
-select * from notice_cycle
-where account_id = any(%(account_ids)s) and closed_at is null
-order by cycle_id for update
+-- name: lock_cycle
+select * from notice_cycle where cycle_id = %(cycle_id)s for update
 
 -- name: latest_cycle
 select * from notice_cycle
@@ -54,7 +52,7 @@ insert into notice (cycle_id, account_id, usage_point_id, stage, state, referenc
                     next_attempt_at, planned_disconnect_at, text_zh, text_en, recipient)
 values (%(cycle_id)s, %(account_id)s, %(usage_point_id)s, %(stage)s, 'due', %(reference)s,
         %(due_at)s, %(due_at)s, %(planned_disconnect_at)s, %(text_zh)s, %(text_en)s, %(recipient)s)
-on conflict (cycle_id, stage, reference) do nothing
+on conflict (usage_point_id, cycle_id, stage, reference) do nothing
 returning *
 
 -- name: claim_due
@@ -107,7 +105,7 @@ order by due_at desc, notice_id desc limit %(limit)s
 select min(next_attempt_at) as at from notice where state = 'due'
 
 -- name: context
-select a.account_id, a.account_no, a.customer_class, u.usage_point_id, u.time_zone,
+select a.account_id, a.account_no, a.customer_class, u.usage_point_id, u.time_zone, u.address,
        coalesce(a.phone, '') as recipient, b.balance_nano
 from account a
 join usage_point u on u.usage_point_id = %(usage_point_id)s
