@@ -100,6 +100,10 @@ class LedgerRepository(Protocol):
         """Return how far the ledger is from balanced, computed by the database in numeric."""
         ...
 
+    async def imbalance_nano(self) -> int:
+        """Return `Imbalance.nano` as one figure: zero, or the ledger is wrong."""
+        ...
+
     async def trial_balance(self) -> dict[int, int]:
         """Return the sum of postings by internal account, and under key 0 of all customers."""
         ...

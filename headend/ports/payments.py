@@ -44,7 +44,10 @@ class NewPayment:
 
 @dataclass(frozen=True, slots=True)
 class PaymentRecord:
-    """One payment as stored. ``posted_real_at`` is real time, for latency figures."""
+    """One payment as stored. ``posted_real_at`` is real time, for latency figures.
+
+    ``balance_after_nano`` is the balance right after the posting, whatever happened since.
+    """
 
     payment_id: int
     channel_code: str
@@ -58,6 +61,7 @@ class PaymentRecord:
     posted_real_at: datetime | None
     batch_id: int | None
     reversal_batch_id: int | None
+    balance_after_nano: int | None
 
 
 class PaymentRepository(Protocol):
@@ -68,7 +72,10 @@ class PaymentRepository(Protocol):
         ...
 
     async def find(self, channel_code: str, channel_reference: str) -> PaymentRecord | None:
-        """Return the payment with this reference, locked until the transaction ends."""
+        """Return the payment with this reference.
+
+        Whoever changes it holds the lock of its account's balance.
+        """
         ...
 
     async def get(self, payment_id: int) -> PaymentRecord | None:
@@ -83,7 +90,13 @@ class PaymentRepository(Protocol):
         ...
 
     async def mark_posted(
-        self, payment_id: int, *, batch_id: int, posted_at: datetime, posted_real_at: datetime
+        self,
+        payment_id: int,
+        *,
+        batch_id: int,
+        posted_at: datetime,
+        posted_real_at: datetime,
+        balance_after_nano: int,
     ) -> None:
         """Record that a pending payment is in the ledger.
 

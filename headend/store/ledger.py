@@ -89,6 +89,9 @@ class PostgresLedgerRepository:
         row = (await self._rows("imbalance"))[0]
         return Imbalance(int(row["worst_batch_nano"]), int(row["total_nano"]))
 
+    async def imbalance_nano(self) -> int:
+        return (await self.imbalance()).nano
+
     async def trial_balance(self) -> dict[int, int]:
         rows = await self._rows("trial_balance")
         return {int(row["account_id"]): int(row["amount_nano"]) for row in rows}

@@ -49,7 +49,13 @@ class PostgresPaymentRepository:
         return int(row["payment_id"]) if row else None
 
     async def mark_posted(
-        self, payment_id: int, *, batch_id: int, posted_at: datetime, posted_real_at: datetime
+        self,
+        payment_id: int,
+        *,
+        batch_id: int,
+        posted_at: datetime,
+        posted_real_at: datetime,
+        balance_after_nano: int,
     ) -> None:
         await self._move(
             "mark_posted",
@@ -58,6 +64,7 @@ class PostgresPaymentRepository:
             batch_id=batch_id,
             posted_at=posted_at,
             posted_real_at=posted_real_at,
+            balance_after_nano=balance_after_nano,
         )
 
     async def mark_reversed(self, payment_id: int, *, reversal_batch_id: int) -> None:

@@ -25,8 +25,10 @@ create table payment (
     posted_real_at     timestamptz,
     batch_id           bigint,
     reversal_batch_id  bigint,
+    balance_after_nano bigint,
     unique (channel_code, channel_reference)
 );
+comment on column payment.balance_after_nano is 'balance of the account right after the posting, as on the receipt';
 create index payment_account on payment (account_id, paid_at desc);
 
 create table ledger_batch (

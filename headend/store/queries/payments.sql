@@ -5,14 +5,13 @@ from payment_channel where channel_code = %(channel_code)s
 
 -- name: find
 select p.payment_id, p.channel_code, p.channel_reference, p.account_id, a.account_no, p.amount_nano, p.state,
-       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id
+       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id, p.balance_after_nano
 from payment p join account a using (account_id)
 where p.channel_code = %(channel_code)s and p.channel_reference = %(channel_reference)s
-for no key update of p
 
 -- name: get
 select p.payment_id, p.channel_code, p.channel_reference, p.account_id, a.account_no, p.amount_nano, p.state,
-       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id
+       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id, p.balance_after_nano
 from payment p join account a using (account_id)
 where p.payment_id = %(payment_id)s
 
@@ -24,7 +23,8 @@ returning payment_id
 
 -- name: mark_posted
 update payment
-set state = 'posted', batch_id = %(batch_id)s, posted_at = %(posted_at)s, posted_real_at = %(posted_real_at)s
+set state = 'posted', batch_id = %(batch_id)s, posted_at = %(posted_at)s, posted_real_at = %(posted_real_at)s,
+    balance_after_nano = %(balance_after_nano)s
 where payment_id = %(payment_id)s and state = 'pending'
 
 -- name: mark_reversed
@@ -36,7 +36,7 @@ update payment set state = 'failed' where payment_id = %(payment_id)s and state 
 
 -- name: last
 select p.payment_id, p.channel_code, p.channel_reference, p.account_id, a.account_no, p.amount_nano, p.state,
-       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id
+       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id, p.balance_after_nano
 from payment p join account a using (account_id)
 where p.account_id = %(account_id)s
 order by p.paid_at desc, p.payment_id desc
@@ -44,7 +44,7 @@ limit %(limit)s
 
 -- name: pending
 select p.payment_id, p.channel_code, p.channel_reference, p.account_id, a.account_no, p.amount_nano, p.state,
-       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id
+       p.paid_at, p.posted_at, p.posted_real_at, p.batch_id, p.reversal_batch_id, p.balance_after_nano
 from payment p join account a using (account_id)
 where p.account_id = %(account_id)s and p.state = 'pending'
 order by p.paid_at desc, p.payment_id desc
