@@ -1,0 +1,185 @@
+"""One simulated device: a meter with its objects, keys, counters and faults, ready for sessions.
+
+Counters outlive sessions and restarts: the meter's own invocation counter is journaled in blocks
+before an answer that uses it leaves, because an AES-GCM nonce may never be used twice under a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from headend.domain.errors import BadInput
+from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, ServerSession
+from protocols.simulator.business_time import BusinessClock
+from protocols.simulator.contact import Contact
+from protocols.simulator.faults import Fault, FaultBook, FaultKind
+from protocols.simulator.fleet import MeterSpec
+from protocols.simulator.journal import Journal
+from protocols.simulator.load import HouseholdLoad
+from protocols.simulator.meter import Meter
+from protocols.simulator.objects import DeviceIdentity, MeterObjects
+
+PUBLIC_CLIENT = 16  # reads identity and counter without security (Green Book convention)
+MANAGEMENT_CLIENT = 1
+MAX_PDU = 1024
+COUNTER_BLOCK = 4096  # own counters reserved with one journal line
+RECEIVED_BLOCK = 256  # how far received counters may run ahead of the journal
+
+
+class Device:
+    """One meter as the network sees it."""
+
+    def __init__(
+        self, spec: MeterSpec, clock: BusinessClock, journal: Journal, *, utc_offset_s: int
+    ) -> None:
+        self.spec = spec
+        self.faults = FaultBook()
+        self.contact = Contact(
+            clock,
+            control_mode=spec.control_mode,
+            relay_delay_ms=spec.relay_delay_ms,
+            record=self._record,
+        )
+        load = HouseholdLoad(spec.load_seed, spec.load_scale, spec.interval_s, utc_offset_s)
+        self.meter = Meter(
+            clock,
+            self.contact,
+            load,
+            initial_wh=spec.initial_wh,
+            commissioned_s=spec.commissioned_s,
+        )
+        self.objects = MeterObjects(
+            DeviceIdentity(spec.logical_device_name, spec.serial),
+            self.meter,
+            self.faults,
+            deviation_min=-utc_offset_s // 60,
+            highest_counter=self._highest_received,
+        )
+        self.requests_answered = 0
+        self.sessions_opened = 0
+        self._clock = clock
+        self._journal = journal
+        self._counters = ServerCounters()
+        self._reserved = 0
+        self._journaled_received: dict[int, int] = {}
+
+    @property
+    def meter_no(self) -> str:
+        """The number by which the fleet and the control socket know it."""
+        return self.spec.meter_no
+
+    # Sessions.
+
+    def open_session(self, client_address: int) -> ServerSession:
+        """Begin a conversation with a client, with the keys that the faults leave it."""
+        self._apply_counter_ahead()
+        self.sessions_opened += 1
+        return ServerSession(
+            self.objects, self._security(), client_address=client_address, max_pdu=MAX_PDU
+        )
+
+    def answer(self, session: ServerSession, apdu: bytes) -> bytes | None:
+        """Let a session answer one APDU; None when it answers nothing, or its answer is lost."""
+        answer = session.handle(apdu)
+        self._keep_counters()
+        if self.objects.answer_lost:
+            self.objects.answer_lost = False
+            return None
+        if answer is not None:
+            self.requests_answered += 1
+        return answer
+
+    def fault(self, kind: FaultKind) -> Fault | None:
+        """Return a fault that holds now."""
+        return self.faults.active(kind, self._clock.now_us()) if self.faults else None
+
+    def press_button(self) -> bool:
+        """Press the button at the meter; return whether it did anything."""
+        return self.contact.press_button(fault=self.objects.relay_fault())
+
+    # Faults and persistence.
+
+    def set_fault(self, fault: Fault) -> None:
+        """Switch a fault on, for later runs too."""
+        self._record("fault", fault.to_json())
+        self.faults.set(fault)
+
+    def clear_fault(self, kind: FaultKind | None) -> None:
+        """Clear one kind of fault, or all, for later runs too."""
+        self._record("clear_fault", {"fault": kind.value if kind else None})
+        self.faults.clear(kind)
+
+    def replay(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Apply one record of an earlier run."""
+        if kind == "fault":
+            self.faults.set(Fault.from_json(values))
+        elif kind == "clear_fault":
+            name = values["fault"]
+            self.faults.clear(FaultKind(name) if name else None)
+        elif kind == "counters":
+            self._counters.next_counter = self._reserved = values["next"]
+            self._counters.received = {int(k): v for k, v in values["received"].items()}
+            self._journaled_received = dict(self._counters.received)
+        elif kind in ("moved", "command"):
+            self.contact.replay(kind, values)
+        else:
+            raise BadInput(f"a meter knows no record of kind {kind!r}", field="kind")
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Return the records from which `replay` rebuilds the present state."""
+        records: list[dict[str, Any]] = [{"kind": "clear_fault", "fault": None}]
+        records += [{"kind": "fault", **fault.to_json()} for fault in self.faults]
+        if self._reserved:
+            records.append(self._counter_record())
+        records += [{"kind": kind, **values} for kind, values in self.contact.snapshot()]
+        return [{**record, "meter": self.meter_no} for record in records]
+
+    # Private.
+
+    def _record(self, kind: str, values: Mapping[str, Any]) -> None:
+        self._journal.append({**values, "kind": kind, "meter": self.meter_no})
+
+    def _security(self) -> ServerSecurity:
+        encryption_key = bytes.fromhex(self.spec.encryption_key)
+        authentication_key = bytes.fromhex(self.spec.authentication_key)
+        if self.fault(FaultKind.WRONG_KEY):
+            encryption_key = _another(encryption_key)
+            authentication_key = _another(authentication_key)
+        secured = ClientAccess("gmac", encryption_key, authentication_key)
+        return ServerSecurity(
+            self.spec.system_title,
+            {PUBLIC_CLIENT: ClientAccess("none"), MANAGEMENT_CLIENT: secured},
+            self._counters,
+        )
+
+    def _apply_counter_ahead(self) -> None:
+        """Raise the received counter once; the fault is over when it has happened."""
+        fault = self.fault(FaultKind.COUNTER_AHEAD)
+        if fault is not None:
+            ahead = self._highest_received() + fault.parameters["by"]
+            self._counters.received[MANAGEMENT_CLIENT] = ahead
+            self.clear_fault(FaultKind.COUNTER_AHEAD)
+
+    def _highest_received(self) -> int:
+        return self._counters.received.get(MANAGEMENT_CLIENT, 0)
+
+    def _keep_counters(self) -> None:
+        received = self._counters.received
+        ahead = any(
+            value - self._journaled_received.get(client, 0) >= RECEIVED_BLOCK
+            for client, value in received.items()
+        )
+        if self._counters.next_counter > self._reserved or ahead:
+            self._reserved = self._counters.next_counter + COUNTER_BLOCK
+            self._record("counters", self._counter_record())
+            self._journaled_received = dict(received)
+
+    def _counter_record(self) -> dict[str, Any]:
+        received = {str(client): value for client, value in self._counters.received.items()}
+        return {"kind": "counters", "next": self._reserved, "received": received}
+
+
+def _another(key: bytes) -> bytes:
+    return hashlib.sha256(b"another key " + key).digest()[: len(key)]
