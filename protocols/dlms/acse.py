@@ -84,6 +84,16 @@ def name_diagnostic(code: int, *, by_provider: bool) -> str:
         return f"diagnostic {code}"
 
 
+def context_name(context: int) -> bytes:
+    """Return the object identifier of an application context, as octets."""
+    return _OID_CONTEXT + bytes((context,))
+
+
+def mechanism_name(mechanism: int) -> bytes:
+    """Return the object identifier of an authentication mechanism, as octets."""
+    return _OID_MECHANISM + bytes((mechanism,))
+
+
 @dataclass(frozen=True, slots=True)
 class Aarq:
     """A client asks for an association."""

@@ -104,7 +104,12 @@ class Rejected:
     response: rs.ExceptionResponse | rs.ConfirmedServiceError | None = None
 
     def error(self) -> HeadEndError:
-        """Return `MeterBusy` for a transient rejection, `AuthenticationFailed` otherwise."""
+        """Return `MeterBusy` for a transient rejection, otherwise `AuthenticationFailed`.
+
+        An exception-response in place of the AARE says more, e.g. `CounterRejected`.
+        """
+        if isinstance(self.response, rs.ExceptionResponse):
+            return rs.fault_of(self.response, "the association request")
         message = f"the meter rejected the association: {self.reason}"
         return (
             MeterBusy(message)

@@ -10,14 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TypeAlias
 
-from headend.domain.errors import (
-    AuthenticationFailed,
-    CounterRejected,
-    HeadEndError,
-    MeterBusy,
-    MeterMisbehaved,
-    MeterRefused,
-)
+from headend.domain.errors import MeterMisbehaved
 from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
 from protocols.dlms.errors import AccessResult, refusal
@@ -61,7 +54,7 @@ def set_attribute(attribute: rq.Attribute, value: bytes, draw_invoke: DrawInvoke
     """Write one attribute; returns nothing (empty octets) when the meter took it."""
     response = yield rq.SetRequest(draw_invoke(), attribute, value)
     if not isinstance(response, rs.SetResponse):
-        raise fault_of(response, f"writing {attribute}")
+        raise rs.fault_of(response, f"writing {attribute}")
     if response.result is not AccessResult.SUCCESS:
         raise refusal(response.result, f"writing {attribute}")
     return b""
@@ -72,33 +65,16 @@ def action(method: rq.Attribute, parameter: bytes | None, draw_invoke: DrawInvok
     what = f"method {method.number} of {method.obis} class {method.class_id}"
     response = yield rq.ActionRequest(draw_invoke(), method, parameter)
     if not isinstance(response, rs.ActionResponse):
-        raise fault_of(response, what)
+        raise rs.fault_of(response, what)
     if response.result is not AccessResult.SUCCESS:
         raise refusal(response.result, what)
     return response.data if isinstance(response.data, bytes) else b""
 
 
-def fault_of(response: rs.Response, what: str) -> HeadEndError:
-    """Return the fault that an answer of another kind than expected stands for."""
-    if isinstance(response, rs.ExceptionResponse):
-        message = f"the meter answered {response.text} to {what}"
-        if response.service_error == rs.ServiceError.INVOCATION_COUNTER_ERROR:
-            return CounterRejected(message, code="invocation-counter-error")
-        if response.service_error == rs.ServiceError.DECIPHERING_ERROR:
-            return AuthenticationFailed(message, code="deciphering-error")
-        if response.state_error == rs.StateError.SERVICE_NOT_ALLOWED:
-            # The meter restarted or is busy: a new association may well succeed.
-            return MeterBusy(message)
-        return MeterRefused(message, code=response.text)
-    if isinstance(response, rs.ConfirmedServiceError):
-        return MeterRefused(f"the meter answered {response.text} to {what}", code=response.text)
-    return MeterMisbehaved(f"a {type(response).__name__} in answer to {what}")
-
-
 def _data_of(response: rs.Response, attribute: rq.Attribute) -> bytes:
     what = f"reading {attribute}"
     if not isinstance(response, rs.GetResponse):
-        raise fault_of(response, what)
+        raise rs.fault_of(response, what)
     if isinstance(response.data, AccessResult):
         if response.data is AccessResult.SUCCESS:
             raise MeterMisbehaved(f"success without data in answer to {what}")

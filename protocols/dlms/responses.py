@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from headend.domain.errors import (
+    AuthenticationFailed,
+    CounterRejected,
+    HeadEndError,
+    MeterBusy,
+    MeterMisbehaved,
+    MeterRefused,
+)
 from protocols.dlms import xdr
 from protocols.dlms.errors import AccessResult, MalformedData, parse_access_result
 
@@ -169,6 +177,23 @@ def decode_response(octets: bytes) -> Response:
     if end != len(octets):
         raise MalformedData(f"{len(octets) - end} octets follow the response")
     return response
+
+
+def fault_of(response: Response, what: str) -> HeadEndError:
+    """Return the fault that an answer of another kind than expected stands for."""
+    if isinstance(response, ExceptionResponse):
+        message = f"the meter answered {response.text} to {what}"
+        if response.service_error == ServiceError.INVOCATION_COUNTER_ERROR:
+            return CounterRejected(message, code="invocation-counter-error")
+        if response.service_error == ServiceError.DECIPHERING_ERROR:
+            return AuthenticationFailed(message, code="deciphering-error")
+        if response.state_error == StateError.SERVICE_NOT_ALLOWED:
+            # The meter restarted or is busy: a new association may well succeed.
+            return MeterBusy(message)
+        return MeterRefused(message, code=response.text)
+    if isinstance(response, ConfirmedServiceError):
+        return MeterRefused(f"the meter answered {response.text} to {what}", code=response.text)
+    return MeterMisbehaved(f"a {type(response).__name__} in answer to {what}")
 
 
 def _encode_choice(data: bytes | AccessResult) -> bytes:
