@@ -16,9 +16,14 @@ create table business_run (
     due_at         timestamptz not null,
     started_at     timestamptz,
     finished_at    timestamptz,
+    attempts       integer not null default 0,
+    lease_holder   text,
+    lease_until    timestamptz,
     detail         jsonb not null default '{}',
     primary key (kind, business_date, scope)
 );
+comment on column business_run.lease_until is
+    'real time: until then the run belongs to its holder, or, without one, is left in peace';
 create index business_run_open on business_run (due_at) where state in ('due', 'running');
 
 create table audit_event (
