@@ -192,6 +192,10 @@ class NoticeRepository(Protocol):
         """Note a failed attempt; without a next attempt the notice has failed for good."""
         ...
 
+    async def get(self, notice_id: int) -> Notice:
+        """Return one notice; raises `NotFound`."""
+        ...
+
     async def notices_of_cycle(self, cycle_id: int) -> Sequence[Notice]:
         """Return the notices of one cycle in the order in which they fall due."""
         ...

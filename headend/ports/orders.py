@@ -181,6 +181,12 @@ class OrderRepository(Protocol):
         """
         ...
 
+    async def await_read_back(
+        self, order: OrderRecord, *, next_attempt_at: datetime, attempts: int
+    ) -> OrderRecord:
+        """Leave an order in ``outcome_unknown`` until its next read-back; frees its lease."""
+        ...
+
     async def claim_due(
         self, *, at: datetime, holder: str, lease_s: float, limit: int
     ) -> list[OrderRecord]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from headend.domain.reading import MeterIdentity
 from headend.domain.supply import RelayReading, Restraint, SupplyState
 
 
@@ -71,6 +72,7 @@ class GuardRow:
     cycle_id: int | None
     notice_delivered_at: datetime | None
     planned_at: datetime | None
+    notice_expires_at: datetime | None
     reminder_delivered_at: datetime | None
     cycle_restarted_at: datetime | None
     restraints: tuple[str, ...]
@@ -105,6 +107,10 @@ class SupplyRepository(Protocol):
         restraint and without an order in flight gets the restraint `LOCAL`, never `ARREARS`;
         one seen closed loses it. Returns the restraint placed, if any.
         """
+        ...
+
+    async def expected_identity(self, meter_id: int) -> MeterIdentity:
+        """Return what the installed device must say it is. Raises `NotFound`."""
         ...
 
     async def supply_state(self, usage_point_id: int) -> SupplyView | None: ...

@@ -33,7 +33,7 @@ from headend.ports.orders import (
 from headend.store.connection import Connection
 from headend.store.database import load_queries
 
-_QUERIES = load_queries("orders.sql")
+_QUERIES = load_queries("orders")
 _COLUMNS = tuple(column.name for column in fields(OrderRecord))
 _NO_CHANGES = OrderChanges()
 
@@ -107,15 +107,27 @@ class PostgresOrderRepository:
         }
         row = await self._maybe("move", parameters)
         if row is None:
-            raise Conflict(
-                f"order {order.order_id} is no longer {order.state} under fence {order.fence}",
-                field="order_id",
-                code="order_moved_on",
-            )
+            raise _moved_on(order)
         await self._add_event(order.order_id, order.state, to, at, actor, detail or {})
         await self._connection.execute(
             _QUERIES["notify"], {"payload": f"{order.order_id}:{to}:{order.link_id}"}
         )
+        return _record(row)
+
+    async def await_read_back(
+        self, order: OrderRecord, *, next_attempt_at: datetime, attempts: int
+    ) -> OrderRecord:
+        row = await self._maybe(
+            "await_read_back",
+            {
+                "order_id": order.order_id,
+                "fence": order.fence,
+                "next_attempt_at": next_attempt_at,
+                "attempts": attempts,
+            },
+        )
+        if row is None:
+            raise _moved_on(order)
         return _record(row)
 
     async def claim_due(
@@ -229,6 +241,14 @@ class PostgresOrderRepository:
         if row is None:
             raise NotFound(f"query {query} found nothing", field=query)
         return row
+
+
+def _moved_on(order: OrderRecord) -> Conflict:
+    return Conflict(
+        f"order {order.order_id} is no longer {order.state} under fence {order.fence}",
+        field="order_id",
+        code="order_moved_on",
+    )
 
 
 def _texts(values: Any) -> list[str] | None:

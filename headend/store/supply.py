@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from headend.domain.errors import NotFound
+from headend.domain.reading import MeterIdentity
 from headend.domain.supply import RelayReading, Restraint, SupplyState
 from headend.ports.supply import GuardRow, StandingRestraint, SupplyView
 from headend.store.connection import Connection
 from headend.store.database import load_queries
 
-_QUERIES = load_queries("supply.sql")
+_QUERIES = load_queries("supply")
 
 
 class PostgresSupplyRepository:
@@ -69,6 +70,15 @@ class PostgresSupplyRepository:
             if await cursor.fetchone() is not None:
                 return Restraint.LOCAL
         return None
+
+    async def expected_identity(self, meter_id: int) -> MeterIdentity:
+        cursor = await self._connection.execute(
+            _QUERIES["expected_identity"], {"meter_id": meter_id}
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotFound(f"there is no meter {meter_id}", field="meter_id")
+        return MeterIdentity(**row)
 
     async def supply_state(self, usage_point_id: int) -> SupplyView | None:
         cursor = await self._connection.execute(

@@ -80,6 +80,7 @@ create table account_day (
     usage_point_id             bigint not null,
     business_date              date not null,
     meter_id                   bigint,
+    multiplier                 integer,
     tariff_id                  integer not null,
     tariff_effective           date,
     profile_revision           integer not null,
@@ -92,11 +93,12 @@ create table account_day (
     estimated_nano             bigint not null,
     fixed_nano                 bigint not null,
     worst_quality              smallint not null,
+    unrated_intervals          smallint not null,
     actual_until               timestamptz not null,
     register_gap_wh            bigint,
     unrated_reason             text,
     rating_no                  integer not null,
-    entry_key                  text,
+    entry_key                  text not null,
     primary key (account_id, usage_point_id, business_date),
     check (unrated_reason is null or (charge_nano = 0 and energy_wh = 0))
 ) partition by range (business_date);
@@ -109,6 +111,7 @@ comment on column account_day.charge_nano is 'energy and fixed charges together;
 comment on column account_day.actual_until is 'start of the first interval that is not actual; the end of the day when all are';
 comment on column account_day.register_gap_wh is
     'how far the register difference lies outside what the intervals allow; null when it could not be checked';
+comment on column account_day.unrated_intervals is 'intervals that nothing is known of and nothing was charged for';
 comment on column account_day.unrated_reason is
     'why nothing was charged: the day is open, not free; null when it was rated';
 comment on column account_day.entry_key is 'ledger entry of the first rating; what a correction corrects';

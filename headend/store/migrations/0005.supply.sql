@@ -65,7 +65,7 @@ create unique index supply_order_in_flight on supply_order (usage_point_id)
 create unique index supply_order_successor on supply_order (usage_point_id)
     where state in ('requested', 'quarantined', 'awaiting_approval', 'scheduled', 'queued');
 create index supply_order_queue on supply_order (priority, next_attempt_at)
-    where state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown');
+    where state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown', 'awaiting_customer');
 create index supply_order_usage_point on supply_order (usage_point_id, order_id desc);
 
 create table supply_order_event (

@@ -49,6 +49,12 @@ update supply_order set
 where order_id = %(order_id)s and state = %(from_state)s and fence = %(fence)s
 returning *
 
+-- name: await_read_back
+update supply_order set next_attempt_at = %(next_attempt_at)s, attempts = %(attempts)s,
+    lease_holder = null, lease_until = null
+where order_id = %(order_id)s and state = 'outcome_unknown' and fence = %(fence)s
+returning *
+
 -- name: notify
 select pg_notify('supply_order', %(payload)s)
 
@@ -59,7 +65,8 @@ with due as (
     select o.order_id
     from supply_order o
     left join link_lease l on l.link_id = o.link_id
-    where o.state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown')
+    where o.state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown',
+                      'awaiting_customer')
       and o.next_attempt_at <= %(at)s
       and (o.lease_until is null or o.lease_until < clock_timestamp())
       and (l.link_id is null or l.lease_until < clock_timestamp() or l.holder = %(holder)s)

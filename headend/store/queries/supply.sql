@@ -19,7 +19,8 @@ select u.usage_point_id, u.usage_point_no, u.time_zone, u.expected_load_w, u.tra
        exists (select from payment p join payment_channel k using (channel_code)
                where p.account_id = a.account_id and k.fault_since <= %(at)s
                  and p.paid_at > %(at)s - interval '400 days') as channel_at_fault,
-       n.cycle_id, n.notice_delivered_at, n.planned_at, n.reminder_delivered_at,
+       n.cycle_id, n.notice_delivered_at, n.planned_at, n.notice_expires_at,
+       n.reminder_delivered_at,
        (select max(h.ended_at) from hold h
         where h.usage_point_id = u.usage_point_id) as cycle_restarted_at,
        coalesce((select array_agg(r.kind order by r.kind) from restraint r
@@ -44,7 +45,7 @@ left join account_balance b on b.account_id = a.account_id
 left join lateral (
     select c.cycle_id,
            max(x.delivered_at) filter (where x.stage = 'disconnect_notice') as notice_delivered_at,
-           max(x.planned_disconnect_at) filter (where x.stage = 'disconnect_notice') as planned_at,
+           c.planned_disconnect_at as planned_at, c.expires_at as notice_expires_at,
            max(x.delivered_at) filter (where x.stage = 'reminder') as reminder_delivered_at
     from notice_cycle c left join notice x using (cycle_id)
     where c.usage_point_id = u.usage_point_id and c.account_id = a.account_id
@@ -94,3 +95,6 @@ returning restraint_id
 -- name: restraints
 select restraint_id, kind, placed_at, placed_by, evidence, order_id from restraint
 where usage_point_id = %(usage_point_id)s and lifted_at is null order by restraint_id
+
+-- name: expected_identity
+select logical_device_name, serial from meter where meter_id = %(meter_id)s

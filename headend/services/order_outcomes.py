@@ -1,0 +1,319 @@
+"""What an order's conversation led to, committed: evidence, restraints, retries, hand-overs.
+
+Each function here is one transaction. It locks the account's balance before the order, as every
+transaction that touches both does, so that a payment and an outcome never wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+from headend.domain.errors import HeadEndError, IdentityMismatch
+from headend.domain.supply import (
+    RESTRAINT_OF_PURPOSE,
+    EvidenceGrade,
+    OrderState,
+    RelayReading,
+    Restraint,
+    SupplyAction,
+)
+from headend.ports import Clock
+from headend.ports.orders import OrderChanges, OrderRecord
+from headend.ports.unit_of_work import Store, UnitOfWork
+from headend.services.switching import Contact, Switched, grade_evidence, is_contradicted
+from rules.reasons import RefusalReason
+from rules.service_levels import AttemptDecision, NextStep, RetryPolicy, next_attempt
+
+DISPATCHER = "dispatcher"
+# A relay is a mechanical part with a duty limit: after so many commands a crew looks at it.
+MAXIMUM_COMMANDS = 3
+CUSTOMER_CHECK_EVERY = timedelta(minutes=1)
+
+
+class Aftermath(Protocol):
+    """What follows in the same transaction when a contact was seen to have moved."""
+
+    async def switched(self, uow: UnitOfWork, order: OrderRecord) -> None: ...
+
+    async def handed_to_field(self, uow: UnitOfWork, order: OrderRecord) -> None: ...
+
+
+class OrderOutcomes:
+    """Commits what happened to an order in flight."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, aftermath: Aftermath, retry_policy: RetryPolicy
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._aftermath = aftermath
+        self._retry_policy = retry_policy
+
+    async def acknowledged(self, order: OrderRecord) -> OrderRecord:
+        """Record that the meter said yes, which is not evidence of the contact."""
+        async with self._of(order) as uow:
+            return await uow.orders.move(
+                order,
+                OrderState.VERIFYING,
+                at=self._clock.now(),
+                actor=DISPATCHER,
+                detail={"meter": "acknowledged"},
+                changes=OrderChanges(
+                    evidence_grade=EvidenceGrade.ACKNOWLEDGED,
+                    attempts=order.attempts + 1,
+                    keep_lease=True,
+                ),
+            )
+
+    async def seen(self, order: OrderRecord, switched: Switched) -> OrderRecord:
+        """Commit a contact that was read after (or instead of) switching."""
+        async with self._of(order) as uow:
+            if order.state is not OrderState.VERIFYING:
+                order = await uow.orders.move(
+                    order,
+                    OrderState.VERIFYING,
+                    at=self._clock.now(),
+                    actor=DISPATCHER,
+                    detail={"meter": "contact read"},
+                    changes=OrderChanges(keep_lease=True),
+                )
+            if switched.contact is Contact.AS_ORDERED:
+                return await self._complete(uow, order, switched)
+            await self._record_state(uow, order, switched.relay)
+            if switched.contact is Contact.ARMED:
+                return await uow.orders.move(
+                    order,
+                    OrderState.AWAITING_CUSTOMER,
+                    at=self._clock.now(),
+                    actor=DISPATCHER,
+                    detail=_shown(switched.relay),
+                    changes=OrderChanges(
+                        next_attempt_at=self._clock.now() + CUSTOMER_CHECK_EVERY,
+                        evidence={"contact": _shown(switched.relay)},
+                    ),
+                )
+            return await self._not_moved(uow, order, switched.relay)
+
+    async def broke(
+        self, order: OrderRecord, error: HeadEndError, *, commanded: bool
+    ) -> OrderRecord:
+        """Commit that the conversation broke. ``commanded``: the command may have left."""
+        now = self._clock.now()
+        decision = next_attempt(
+            error,
+            attempt=order.attempts + 1,
+            now=now,
+            due_at=order.not_before or order.created_at,
+            action=order.action,
+            not_after=order.not_after,
+            policy=self._retry_policy,
+        )
+        detail = {"error": type(error).__name__, "message": str(error)}
+        async with self._of(order) as uow:
+            if commanded or order.state in (OrderState.VERIFYING, OrderState.OUTCOME_UNKNOWN):
+                return await self._unknown(uow, order, decision, detail)
+            return await self._unsent(uow, order, decision, error, detail)
+
+    async def stopped_at_last_look(
+        self, order: OrderRecord, reasons: tuple[RefusalReason, ...]
+    ) -> OrderRecord:
+        """Commit that the guard refused in the session itself, before the command."""
+        async with self._of(order) as uow:
+            return await uow.orders.move(
+                order,
+                OrderState.REFUSED,
+                at=self._clock.now(),
+                actor="guard",
+                detail={"reasons": [reason.value for reason in reasons], "when": "in session"},
+                changes=OrderChanges(refusal_codes=reasons),
+            )
+
+    @asynccontextmanager
+    async def _of(self, order: OrderRecord) -> AsyncIterator[UnitOfWork]:
+        async with self._store.transaction() as uow:
+            if order.account_id is not None:
+                await uow.accounts.lock_balances([order.account_id], changed_at=self._clock.now())
+            yield uow
+
+    async def _complete(
+        self, uow: UnitOfWork, order: OrderRecord, switched: Switched
+    ) -> OrderRecord:
+        now, relay = self._clock.now(), switched.relay
+        if order.action is SupplyAction.DISCONNECT:
+            await uow.supply.place_restraint(
+                order.usage_point_id,
+                RESTRAINT_OF_PURPOSE[order.purpose],
+                placed_by=order.requested_by,
+                evidence=order.reason,
+                at=now,
+                order_id=order.order_id,
+            )
+        done = await uow.orders.move(
+            order,
+            OrderState.COMPLETED,
+            at=now,
+            actor=DISPATCHER,
+            detail=_shown(relay),
+            changes=OrderChanges(
+                evidence_grade=grade_evidence(relay, order.action),
+                evidence={"contact": _shown(relay), "command_sent": switched.commanded},
+            ),
+        )
+        await self._record_state(uow, done, relay)
+        if is_contradicted(relay, order.action):
+            await self._open_case(uow, done, "load_through_open_contact", _shown(relay))
+        await self._aftermath.switched(uow, done)
+        return done
+
+    async def _not_moved(
+        self, uow: UnitOfWork, order: OrderRecord, relay: RelayReading
+    ) -> OrderRecord:
+        now = self._clock.now()
+        if order.attempts < MAXIMUM_COMMANDS:
+            return await uow.orders.move(
+                order,
+                OrderState.QUEUED,
+                at=now,
+                actor=DISPATCHER,
+                detail={"contact": "did not move", **_shown(relay)},
+                changes=OrderChanges(
+                    next_attempt_at=now + self._retry_policy.wait_after(order.attempts)
+                ),
+            )
+        return await self._give_up(uow, order, kind="relay_did_not_move", detail=_shown(relay))
+
+    async def _unknown(
+        self,
+        uow: UnitOfWork,
+        order: OrderRecord,
+        decision: AttemptDecision,
+        detail: Mapping[str, Any],
+    ) -> OrderRecord:
+        """The command may have acted: read back, never send again before that."""
+        now = self._clock.now()
+        if order.state is not OrderState.OUTCOME_UNKNOWN:
+            order = await uow.orders.move(
+                order,
+                OrderState.OUTCOME_UNKNOWN,
+                at=now,
+                actor=DISPATCHER,
+                detail=detail,
+                changes=OrderChanges(keep_lease=True),
+            )
+            await uow.supply.record_supply_state(
+                order.usage_point_id,
+                order.meter_id,
+                None,
+                source=f"supply_order:{order.order_id}",
+                at=now,
+            )
+        attempts = order.attempts + 1
+        exhausted = attempts > self._retry_policy.read_back_attempts
+        if exhausted or decision.step is NextStep.REFUSE:
+            return await self._give_up(uow, order, kind="outcome_unknown", detail=detail)
+        wait = self._retry_policy.wait_after(attempts)
+        return await uow.orders.await_read_back(
+            order, next_attempt_at=now + wait, attempts=attempts
+        )
+
+    async def _unsent(
+        self,
+        uow: UnitOfWork,
+        order: OrderRecord,
+        decision: AttemptDecision,
+        error: HeadEndError,
+        detail: Mapping[str, Any],
+    ) -> OrderRecord:
+        """Nothing left for the meter: try again, hand over, or say no."""
+        now = self._clock.now()
+        if decision.step is NextStep.REFUSE and decision.reason is not None:
+            await self._open_case(uow, order, decision.reason.value, _told(error, detail))
+            return await uow.orders.move(
+                order,
+                OrderState.REFUSED,
+                at=now,
+                actor=DISPATCHER,
+                detail=_told(error, detail),
+                changes=OrderChanges(refusal_codes=(decision.reason,)),
+            )
+        if decision.step is NextStep.FAIL:
+            return await self._give_up(uow, order, kind="order_failed", detail=detail)
+        queued = await uow.orders.move(
+            order,
+            OrderState.QUEUED,
+            at=now,
+            actor=DISPATCHER,
+            detail=detail,
+            changes=OrderChanges(next_attempt_at=decision.at or now, attempts=order.attempts + 1),
+        )
+        if decision.step is NextStep.EXPIRE:
+            return await uow.orders.move(queued, OrderState.EXPIRED, at=now, actor=DISPATCHER)
+        if decision.step is NextStep.TO_FIELD:
+            return await self._give_up(uow, queued, kind="not_reached", detail=detail)
+        return queued
+
+    async def _give_up(
+        self, uow: UnitOfWork, order: OrderRecord, *, kind: str, detail: Mapping[str, Any]
+    ) -> OrderRecord:
+        """End the remote attempts: a reconnect goes to a field crew, a disconnect fails."""
+        await self._open_case(uow, order, kind, detail)
+        reconnecting = order.action is SupplyAction.RECONNECT
+        if reconnecting and order.state is OrderState.SENDING:
+            order = await uow.orders.move(
+                order, OrderState.QUEUED, at=self._clock.now(), actor=DISPATCHER, detail=detail
+            )
+        moved = await uow.orders.move(
+            order,
+            OrderState.WITH_FIELD if reconnecting else OrderState.FAILED,
+            at=self._clock.now(),
+            actor=DISPATCHER,
+            detail={"why": kind, **detail},
+        )
+        if reconnecting:
+            await self._aftermath.handed_to_field(uow, moved)
+        return moved
+
+    async def _record_state(
+        self, uow: UnitOfWork, order: OrderRecord, relay: RelayReading
+    ) -> Restraint | None:
+        return await uow.supply.record_supply_state(
+            order.usage_point_id,
+            order.meter_id,
+            relay,
+            source=f"supply_order:{order.order_id}",
+            at=self._clock.now(),
+        )
+
+    async def _open_case(
+        self, uow: UnitOfWork, order: OrderRecord, kind: str, detail: Mapping[str, Any]
+    ) -> None:
+        owner = "field" if order.action is SupplyAction.RECONNECT else "operations"
+        await uow.cases.open(
+            kind,
+            f"usage_point:{order.usage_point_id}",
+            owner=owner,
+            detail={"order_id": order.order_id, **detail},
+            at=self._clock.now(),
+            usage_point_id=order.usage_point_id,
+            account_id=order.account_id,
+            meter_id=order.meter_id,
+            due_at=order.deadline_at,
+        )
+
+
+def _shown(relay: RelayReading) -> dict[str, Any]:
+    return {
+        "output_state": relay.output_state,
+        "control_state": relay.control_state.name.lower(),
+        "control_mode": relay.control_mode,
+        "power_w": relay.power_w,
+    }
+
+
+def _told(error: HeadEndError, detail: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(error, IdentityMismatch):
+        return {**detail, "expected": error.expected, "found": error.found}
+    return dict(detail)

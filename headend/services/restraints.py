@@ -1,0 +1,111 @@
+"""Restraints placed and lifted by people: why a contact stays open, and who said that it may close.
+
+``arrears`` is not lifted here: only money lifts it (`SupplyControl.clear_arrears`), or an agent's
+reconnect without a posted payment within its limits.
+"""
+
+from __future__ import annotations
+
+from headend.domain.errors import BadInput, NotFound
+from headend.domain.supply import OrderPurpose, Restraint, SupplyAction, SupplyState
+from headend.ports import Clock
+from headend.ports.orders import OrderRecord
+from headend.ports.supply import StandingRestraint
+from headend.ports.unit_of_work import Store, UnitOfWork
+from headend.services.supply_control import OrderRequest, SupplyControl
+
+_PURPOSE_OF_RESTRAINT = {
+    Restraint.CUSTOMER_REQUEST: OrderPurpose.CUSTOMER_REQUEST,
+    Restraint.MOVE_OUT: OrderPurpose.MOVE_OUT,
+    Restraint.VACANT: OrderPurpose.MOVE_OUT,
+    Restraint.UNSAFE: OrderPurpose.SAFETY_ISOLATION,
+    Restraint.WORKS: OrderPurpose.TEST,
+}
+
+
+class Restraints:
+    """Places and lifts restraints; the last one lifted gets power back."""
+
+    def __init__(self, *, store: Store, clock: Clock, supply_control: SupplyControl) -> None:
+        self._store = store
+        self._clock = clock
+        self._supply_control = supply_control
+
+    async def standing(self, usage_point_id: int) -> list[StandingRestraint]:
+        """Return what keeps the contact of a usage point open."""
+        async with self._store.transaction() as uow:
+            return await uow.supply.restraints(usage_point_id)
+
+    async def place(
+        self, usage_point_id: int, kind: Restraint, *, actor: str, evidence: str
+    ) -> bool:
+        """Place a restraint; False when it stands already. Never switches anything off."""
+        _check(kind, evidence)
+        at = self._clock.now()
+        async with self._store.transaction() as uow:
+            placed = await uow.supply.place_restraint(
+                usage_point_id, kind, placed_by=actor, evidence=evidence, at=at
+            )
+            await uow.audit.record(
+                actor,
+                "restraint.placed",
+                f"usage_point:{usage_point_id}",
+                at=at,
+                detail={"restraint": kind, "evidence": evidence, "new": placed},
+            )
+            return placed
+
+    async def lift(
+        self, usage_point_id: int, kind: Restraint, *, actor: str, evidence: str
+    ) -> OrderRecord | None:
+        """Lift a restraint; return the reconnect order it leads to, if any.
+
+        Raises `NotFound` when it does not stand.
+        """
+        _check(kind, evidence)
+        at = self._clock.now()
+        async with self._store.transaction() as uow:
+            standing = {each.kind: each for each in await uow.supply.restraints(usage_point_id)}
+            if kind not in standing:
+                raise NotFound(f"no restraint {kind} stands here", field="restraint")
+            await uow.supply.lift_restraint(usage_point_id, kind, lifted_by=actor, at=at)
+            await uow.audit.record(
+                actor,
+                "restraint.lifted",
+                f"usage_point:{usage_point_id}",
+                at=at,
+                detail={"restraint": kind, "evidence": evidence},
+            )
+            if len(standing) > 1:
+                return None
+            return await self._reconnect(uow, usage_point_id, standing[kind], actor, evidence)
+
+    async def _reconnect(
+        self,
+        uow: UnitOfWork,
+        usage_point_id: int,
+        lifted: StandingRestraint,
+        actor: str,
+        evidence: str,
+    ) -> OrderRecord | None:
+        seen = await uow.supply.supply_state(usage_point_id)
+        if seen is not None and seen.state is SupplyState.CONNECTED:
+            return None
+        return await self._supply_control.request(
+            uow,
+            OrderRequest(
+                usage_point_id=usage_point_id,
+                action=SupplyAction.RECONNECT,
+                purpose=_PURPOSE_OF_RESTRAINT.get(lifted.kind, OrderPurpose.CUSTOMER_REQUEST),
+                reason=f"{lifted.kind} lifted: {evidence}",
+                requested_by=actor,
+                idempotency_key=f"lifted:{lifted.restraint_id}",
+            ),
+        )
+
+
+def _check(kind: Restraint, evidence: str) -> None:
+    if kind is Restraint.ARREARS:
+        raise BadInput("arrears is placed by a disconnect and lifted by money", field="restraint")
+    if not evidence.strip():
+        raise BadInput("say what shows it: a restraint needs evidence", field="evidence")
