@@ -16,7 +16,6 @@ documentation of public implementations, the clause itself unverified):
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -159,13 +158,6 @@ class Contact:
         # Before the first movement the contact stood the other way than after it.
         first = before[0] - (1 - closed_after[0]) * (moved[0] - instant_us)
         return np.where(last >= 0, since, first)
-
-    def was_closed_at(self, instant_us: int) -> bool:
-        """Tell whether the contact was closed at a business instant."""
-        index = bisect_right(self._moved_us, instant_us) - 1
-        if index >= 0:
-            return self._movements[index].closed
-        return not self._movements[0].closed if self._movements else self._closed
 
     # Commands.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from protocols.simulator.control_client import SimulatorControl
 
 READY_TIMEOUT_S = 60.0  # real time; ten thousand meters with a long state file take seconds
 STOP_TIMEOUT_S = 3.0
+KEPT_LINES = 50  # of what it says on its standard error
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class RunningSimulator:
     control: SimulatorControl
     control_address: dict[str, Any]
     endpoints: dict[str, tuple[str, int]]
+    said: deque[str]
+    listener: asyncio.Task[None]
 
     async def stop(self) -> None:
         """End it in an orderly way, or kill it when it does not end in time."""
@@ -40,6 +44,7 @@ class RunningSimulator:
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
+        await self.listener
 
 
 async def start_simulator(arguments: Sequence[str | Path]) -> RunningSimulator:
@@ -55,8 +60,16 @@ async def start_simulator(arguments: Sequence[str | Path]) -> RunningSimulator:
         # Ctrl-C in the terminal is its parent's to handle; it ends when the parent closes stdin.
         start_new_session=True,
     )  # fmt: skip
+    said: deque[str] = deque(maxlen=KEPT_LINES)
+    # Read to the end: a child whose pipe is full would stand still.
+    listener = asyncio.create_task(_listen(process, said))
     try:
         ready = await asyncio.wait_for(_ready_line(process), READY_TIMEOUT_S)
+        if ready is None:
+            await listener
+            raise ConfigurationError(
+                f"the simulator did not start: {' '.join(said) or 'it said nothing'}"
+            )
         address = ready["control"]
         path = address.get("path")
         control = await SimulatorControl.connect(
@@ -68,9 +81,10 @@ async def start_simulator(arguments: Sequence[str | Path]) -> RunningSimulator:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        await listener
         raise
     endpoints = {group["name"]: (group["host"], group["port"]) for group in ready["concentrators"]}
-    return RunningSimulator(process, control, address, endpoints)
+    return RunningSimulator(process, control, address, endpoints, said, listener)
 
 
 @asynccontextmanager
@@ -83,12 +97,15 @@ async def running_simulator(arguments: Sequence[str | Path]) -> AsyncIterator[Ru
         await simulator.stop()
 
 
-async def _ready_line(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    if process.stdout is None or process.stderr is None:
-        raise ConfigurationError("the simulator was started without pipes")
+async def _ready_line(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
+    if process.stdout is None:
+        raise ConfigurationError("the simulator was started without a pipe")
     line = await process.stdout.readline()
-    if not line:
-        said = (await process.stderr.read()).decode(errors="replace").strip()
-        raise ConfigurationError(f"the simulator did not start: {said or 'it said nothing'}")
-    ready: dict[str, Any] = json.loads(line)
+    ready: dict[str, Any] | None = json.loads(line) if line else None
     return ready
+
+
+async def _listen(process: asyncio.subprocess.Process, said: deque[str]) -> None:
+    if process.stderr is not None:
+        async for line in process.stderr:
+            said.append(line.decode(errors="replace").strip())

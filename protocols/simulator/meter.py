@@ -120,7 +120,8 @@ class Meter:
 
     def _load_wh(self, start_s: int, end_s: int) -> Int64Array:
         """Return what the household would draw per interval of ``[start_s, end_s)`` [Wh]."""
-        first_day, last_day = start_s // DAY_S, (end_s - 1) // DAY_S
+        # An empty span may begin at midnight: it still lies in its day.
+        first_day, last_day = start_s // DAY_S, max(end_s - 1, start_s) // DAY_S
         if last_day - first_day >= _CACHED_DAYS:
             return self.load.energy_wh(np.arange(start_s, end_s, self.interval_s, dtype=np.int64))
         parts = [self._day_wh(day) for day in range(first_day, last_day + 1)]
