@@ -12,7 +12,7 @@ from headend.ports.audit import AuditEvent
 from headend.store.connection import Connection
 from headend.store.database import load_queries
 
-_QUERIES = load_queries("audit.sql")
+_QUERIES = load_queries("audit")
 
 
 class PostgresAuditRepository:

@@ -13,7 +13,7 @@ from headend.ports.cases import CaseRecord
 from headend.store.connection import Connection
 from headend.store.database import load_queries
 
-_QUERIES = load_queries("cases.sql")
+_QUERIES = load_queries("cases")
 
 
 class PostgresCaseRepository:

@@ -9,7 +9,7 @@ from headend.ports.links import LinkLease
 from headend.store.connection import Connection
 from headend.store.database import load_queries
 
-_QUERIES = load_queries("links.sql")
+_QUERIES = load_queries("links")
 
 
 class PostgresLinkRepository:

@@ -1,0 +1,105 @@
+"""Unit of work on PostgreSQL: one pooled connection, one transaction, its repositories."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+
+from psycopg_pool import AsyncConnectionPool
+
+from headend.store.accounts import PostgresAccountRepository
+from headend.store.audit import PostgresAuditRepository
+from headend.store.cases import PostgresCaseRepository
+from headend.store.connection import Connection
+from headend.store.holds import PostgresHoldRepository
+from headend.store.ledger import PostgresLedgerRepository
+from headend.store.links import PostgresLinkRepository
+from headend.store.notices import PostgresNoticeRepository
+from headend.store.orders import PostgresOrderRepository
+from headend.store.payments import PostgresPaymentRepository
+from headend.store.policies import PostgresPolicyRepository
+from headend.store.readings import PostgresReadingRepository
+from headend.store.registry import PostgresRegistryRepository
+from headend.store.runs import PostgresRunRepository
+from headend.store.settlement import PostgresSettlementRepository
+from headend.store.supply import PostgresSupplyRepository
+
+
+class PostgresUnitOfWork:
+    """The repositories of one open transaction, made when first used."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def accounts(self) -> PostgresAccountRepository:
+        return PostgresAccountRepository(self._connection)
+
+    @cached_property
+    def audit(self) -> PostgresAuditRepository:
+        return PostgresAuditRepository(self._connection)
+
+    @cached_property
+    def cases(self) -> PostgresCaseRepository:
+        return PostgresCaseRepository(self._connection)
+
+    @cached_property
+    def holds(self) -> PostgresHoldRepository:
+        return PostgresHoldRepository(self._connection)
+
+    @cached_property
+    def ledger(self) -> PostgresLedgerRepository:
+        return PostgresLedgerRepository(self._connection)
+
+    @cached_property
+    def links(self) -> PostgresLinkRepository:
+        return PostgresLinkRepository(self._connection)
+
+    @cached_property
+    def notices(self) -> PostgresNoticeRepository:
+        return PostgresNoticeRepository(self._connection)
+
+    @cached_property
+    def orders(self) -> PostgresOrderRepository:
+        return PostgresOrderRepository(self._connection)
+
+    @cached_property
+    def payments(self) -> PostgresPaymentRepository:
+        return PostgresPaymentRepository(self._connection)
+
+    @cached_property
+    def policies(self) -> PostgresPolicyRepository:
+        return PostgresPolicyRepository(self._connection)
+
+    @cached_property
+    def readings(self) -> PostgresReadingRepository:
+        return PostgresReadingRepository(self._connection)
+
+    @cached_property
+    def registry(self) -> PostgresRegistryRepository:
+        return PostgresRegistryRepository(self._connection)
+
+    @cached_property
+    def runs(self) -> PostgresRunRepository:
+        return PostgresRunRepository(self._connection)
+
+    @cached_property
+    def settlement(self) -> PostgresSettlementRepository:
+        return PostgresSettlementRepository(self._connection)
+
+    @cached_property
+    def supply(self) -> PostgresSupplyRepository:
+        return PostgresSupplyRepository(self._connection)
+
+
+class PostgresStore:
+    """Opens transactions on a pool."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresUnitOfWork]:
+        async with self._pool.connection() as connection, connection.transaction():
+            yield PostgresUnitOfWork(connection)
