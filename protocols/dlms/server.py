@@ -2,9 +2,9 @@
 
 Theory of operation. An AARQ is judged by `admission`; from then on each request is deciphered,
 decoded, asked of the device's objects and answered in the form it came in (glo- or general-glo).
-Until HLS is proven, only the proof itself is served. The association object, and the counter that
-a public client reads to recover, are answered by the session. Answers longer than what the client
-takes go out in blocks. Bytes that are malformed, mutated or foreign are answered with an
+Until HLS is proven, only the proof itself is served. The association object is
+answered by the session, as far as it speaks of this very association. Answers longer than what the
+client takes go out in blocks. Bytes that are malformed, mutated or foreign are answered with an
 exception-response and change nothing.
 """
 
@@ -50,12 +50,10 @@ __all__ = [
     "ServerSession",
 ]
 
-RECEIVED_COUNTER = Obis(bytes((0, 0, 43, 1, 0, 255)))  # readable by a public client
 DEFAULT_MAX_PDU = 1024  # octets
 _BLOCK_HEAD = 12  # octets of a GET-response-with-datablock before its data, at most
 _CONFIRMED = 0x40  # bit of invoke-id-and-priority
 _ASSOCIATION_CLASS = 15
-_DATA_CLASS = 1
 _T = TypeVar("_T")
 
 
@@ -226,12 +224,8 @@ class ServerSession:
         return _ask(lambda: objects.read(attribute.class_id, obis, attribute.number, selection))
 
     def _read_own(self, admission: Admission, attribute: rq.Attribute) -> bytes | None:
-        """Answer for the objects that belong to the association, None for all others."""
-        kind = (attribute.class_id, attribute.obis)
-        if kind == (_DATA_CLASS, RECEIVED_COUNTER) and attribute.number == 2:
-            highest = max(self._security.counters.received.values(), default=0)
-            return xdr.encode(d.DoubleLongUnsigned(highest))
-        if kind != (_ASSOCIATION_CLASS, CURRENT_ASSOCIATION):
+        """Answer what the association object says of this association, None for all else."""
+        if (attribute.class_id, attribute.obis) != (_ASSOCIATION_CLASS, CURRENT_ASSOCIATION):
             return None
         partners = d.Structure(
             (d.Integer(self._client_address & 0x7F), d.LongUnsigned(self._server_address))

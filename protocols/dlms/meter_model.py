@@ -1,0 +1,205 @@
+"""Meter models: what a type of meter has and how it labels it, read from ``profiles/NAME.json``.
+
+A model is data: OBIS codes, the meaning of a profile's columns, times and status bits. It never
+holds keys or addresses. A file that is not understood is refused as a whole, naming the field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Literal, get_args
+
+from headend.domain.errors import BadInput
+from headend.domain.obis import Obis
+from headend.domain.reading import Quality
+from protocols.dlms.selection import CaptureObject
+
+Timestamp = Literal["start", "end"]
+EnergyKind = Literal["interval", "cumulative"]
+DeviationRule = Literal["standard", "inverted", "ignored"]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRule:
+    """Where any bit of ``mask`` is set, the row is at best of this quality."""
+
+    mask: int
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProfile:
+    """One load profile: its columns, in which order and meaning.
+
+    ``timestamp`` says whether a row's time is the start or the end of its interval; ``energy`` is
+    the column of import energy, either per interval or a cumulative register captured at its end.
+    """
+
+    obis: Obis
+    interval_s: int
+    timestamp: Timestamp
+    clock: CaptureObject
+    energy: CaptureObject
+    energy_kind: EnergyKind
+    status: CaptureObject | None = None
+    status_rules: tuple[StatusRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterObject:
+    """A register, and where the model knows them its scaler and unit (else they are read)."""
+
+    obis: Obis
+    class_id: int
+    scaler: int | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayObject:
+    """Disconnect control, and the power register that shows load beside it."""
+
+    obis: Obis
+    power: Obis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterModel:
+    """One type of meter. ``zone`` is that of its clock where the deviation says nothing."""
+
+    name: str
+    zone: str
+    deviation: DeviationRule
+    clock: Obis
+    logical_device_name: Obis
+    serial: Obis
+    registers: Mapping[Obis, RegisterObject]
+    profiles: Mapping[Obis, LoadProfile]
+    relay: RelayObject | None
+
+
+def model_names() -> tuple[str, ...]:
+    """List the models that the package brings."""
+    folder = resources.files("protocols.dlms.profiles")
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
+
+
+@lru_cache(maxsize=64)
+def load_model(name: str) -> MeterModel:
+    """Read a model by name; raises `BadInput` for an unknown name or a wrong file."""
+    if name not in model_names():
+        raise BadInput(
+            f"no meter model {name!r}; there are {', '.join(model_names())}", field="model"
+        )
+    folder = resources.files("protocols.dlms.profiles")
+    return parse_model(name, folder.joinpath(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def parse_model(name: str, text: str) -> MeterModel:
+    """Build a model from JSON text; raises `BadInput` naming the model and the field."""
+    try:
+        raw = json.loads(text)
+    except ValueError as fault:
+        raise BadInput(f"model {name}: not JSON ({fault})", field="model") from None
+    try:
+        return _parse_model(name, raw)
+    except BadInput as fault:
+        raise BadInput(f"model {name}: {fault}", field=fault.field) from None
+    except KeyError as fault:
+        raise BadInput(f"model {name}: {fault.args[0]} is missing", field=fault.args[0]) from None
+    except (TypeError, AttributeError, ValueError) as fault:
+        raise BadInput(f"model {name}: {fault}", field="model") from None
+
+
+def _parse_model(name: str, raw: Any) -> MeterModel:
+    _check_keys(
+        raw, {"description", "zone", "deviation", "identity", "clock"}, {"registers"}, _REST
+    )
+    registers = [_parse_register(each) for each in raw.get("registers", ())]
+    profiles = [_parse_profile(each) for each in raw.get("load_profiles", ())]
+    return MeterModel(
+        name=name,
+        zone=raw["zone"],
+        deviation=_one_of(raw["deviation"], DeviationRule, "deviation"),
+        clock=Obis.parse(raw["clock"]),
+        logical_device_name=Obis.parse(raw["identity"]["logical_device_name"]),
+        serial=Obis.parse(raw["identity"]["serial"]),
+        registers={register.obis: register for register in registers},
+        profiles={profile.obis: profile for profile in profiles},
+        relay=_parse_relay(raw["relay"]) if "relay" in raw else None,
+    )
+
+
+_REST = {"load_profiles", "relay"}
+
+
+def _parse_register(raw: Any) -> RegisterObject:
+    _check_keys(raw, {"obis"}, {"class", "scaler", "unit"})
+    scaler = raw.get("scaler")
+    return RegisterObject(
+        obis=Obis.parse(raw["obis"]),
+        class_id=int(raw.get("class", 3)),
+        scaler=None if scaler is None else int(scaler),
+        unit=raw.get("unit"),
+    )
+
+
+def _parse_profile(raw: Any) -> LoadProfile:
+    _check_keys(raw, {"obis", "interval_s", "timestamp", "clock", "energy"}, {"status"})
+    energy, status = raw["energy"], raw.get("status")
+    rules: tuple[StatusRule, ...] = ()
+    if status is not None:
+        rules = tuple(_parse_rule(rule) for rule in status.get("rules", ()))
+    interval_s = int(raw["interval_s"])
+    if interval_s <= 0 or 86_400 % interval_s:
+        raise BadInput(f"{interval_s} s does not divide a day", field="interval_s")
+    return LoadProfile(
+        obis=Obis.parse(raw["obis"]),
+        interval_s=interval_s,
+        timestamp=_one_of(raw["timestamp"], Timestamp, "timestamp"),
+        clock=_parse_column(raw["clock"], 8),
+        energy=_parse_column(energy, 3),
+        energy_kind=_one_of(energy["kind"], EnergyKind, "kind"),
+        status=None if status is None else _parse_column(status, 1),
+        status_rules=rules,
+    )
+
+
+def _parse_rule(raw: Any) -> StatusRule:
+    _check_keys(raw, {"mask", "quality"}, {"meaning"})
+    return StatusRule(int(raw["mask"], 16), Quality[raw["quality"].upper()])
+
+
+def _parse_column(raw: Any, class_id: int) -> CaptureObject:
+    return CaptureObject(
+        class_id=int(raw.get("class", class_id)),
+        obis=Obis.parse(raw["obis"]),
+        attribute=int(raw.get("attribute", 2)),
+        index=int(raw.get("index", 0)),
+    )
+
+
+def _parse_relay(raw: Any) -> RelayObject:
+    _check_keys(raw, {"obis"}, {"power"})
+    power = raw.get("power")
+    return RelayObject(Obis.parse(raw["obis"]), None if power is None else Obis.parse(power))
+
+
+def _check_keys(raw: Any, required: set[str], *optional: set[str]) -> None:
+    unknown = sorted(set(raw) - required.union(*optional))
+    if unknown:
+        raise BadInput(f"{unknown[0]!r} is not known", field=unknown[0])
+    missing = sorted(required - set(raw))
+    if missing:
+        raise BadInput(f"{missing[0]} is missing", field=missing[0])
+
+
+def _one_of(value: Any, allowed: Any, field: str) -> Any:
+    if value not in get_args(allowed):
+        raise BadInput(f"{field} {value!r} is none of {', '.join(get_args(allowed))}", field=field)
+    return value
