@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from headend.domain.reading import Int64Array, QualityArray
+
+# (account_id, usage_point_id): a usage point as one account sees it.
+PointKey: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,27 +267,19 @@ class SettlementRepository(Protocol):
         ...
 
     async def cycle_states(
-        self,
-        account_ids: Sequence[int],
-        usage_point_ids: Sequence[int],
-        cycle_starts: Sequence[date],
-        before: date,
-    ) -> dict[tuple[int, int], CycleState]:
-        """Return the state after the last rated day in ``[cycle_start, before)`` of each pair."""
+        self, starts: Mapping[PointKey, date], before: date
+    ) -> dict[PointKey, CycleState]:
+        """Return the state after the last rated day in ``[start, before)`` of each point."""
         ...
 
     async def cycle_sums(
-        self,
-        account_ids: Sequence[int],
-        usage_point_ids: Sequence[int],
-        cycle_starts: Sequence[date],
-        before: date,
-    ) -> dict[tuple[int, int], tuple[int, int]]:
-        """Return (energy, estimated part) rated in ``[cycle_start, before)``, summed day by day."""
+        self, starts: Mapping[PointKey, date], before: date
+    ) -> dict[PointKey, tuple[int, int]]:
+        """Return (energy, estimated part) [Wh] rated in ``[start, before)``, summed day by day."""
         ...
 
-    async def rated_days(self, usage_point_ids: Sequence[int], day: date) -> RatedDays:
-        """Return what is stored for usage points on one day, by account and usage point."""
+    async def rated_days(self, points: Sequence[PointKey], day: date) -> RatedDays:
+        """Return what is stored for the points on one day, by account and usage point."""
         ...
 
     async def store_days(self, days: RatedDays, *, replace: bool) -> None:
@@ -298,10 +293,6 @@ class SettlementRepository(Protocol):
 
         Each comes once with its first changed day, ordered by account and usage point.
         """
-        ...
-
-    async def last_rated_day(self, usage_point_ids: Sequence[int]) -> date | None:
-        """Return the latest business date that any of the usage points was rated for."""
         ...
 
     async def actual_through(

@@ -83,13 +83,21 @@ class Payments:
     async def post(self, request: PaymentRequest) -> PaymentResult:
         """Post a payment and decide its account, in one transaction.
 
-        The same (channel, reference) again returns the first result; with another amount or account
-        it raises `Conflict` with both shown. Raises `NotFound` for an unknown channel or account and
-        `BadInput` for what the channel does not allow. Retrying after any failure is safe.
+        The same (channel, reference) again returns the first result; with another amount or account,
+        or after the channel said that it failed, it raises `Conflict`. Raises `NotFound` for an
+        unknown channel or account and `BadInput` for what the channel does not allow. Retrying
+        after any failure is safe.
         """
         async with self._store.transaction() as uow:
             channel, account = await self._parties(uow, request)
             payment, is_new = await self._record(uow, request, channel, account)
+            if payment.state is PaymentState.FAILED:
+                raise Conflict(
+                    f"{request.channel_code}/{request.channel_reference} was reported as failed; "
+                    "money that came after all needs a reference of its own",
+                    field="channel_reference",
+                    code="payment_failed",
+                )
             if payment.state is not PaymentState.PENDING:
                 return PaymentResult(payment, replayed=not is_new)
             await self._post_pending(uow, payment, channel)

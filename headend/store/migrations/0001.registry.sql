@@ -149,4 +149,5 @@ create table occupancy (
 );
 create unique index occupancy_open_point on occupancy (usage_point_id) where valid_to is null;
 create index occupancy_account on occupancy (account_id, valid_from);
+create index occupancy_usage_point on occupancy (usage_point_id, valid_from);
 comment on table occupancy is 'which account at which usage point; a new occupant never inherits old debt';
