@@ -33,9 +33,9 @@ class SupplyAftermath:
         stage = NoticeStage.DISCONNECTED if off else NoticeStage.RECONNECTED
         reason = CycleClose.DISCONNECTED if off else CycleClose.RECONNECTION
         now = self._clock.now()
-        for cycle in await uow.notices.lock_open_cycles([order.account_id]):
-            if cycle.usage_point_id == order.usage_point_id:
-                await uow.notices.close_cycle(cycle.cycle_id, at=now, reason=reason)
+        cycle = await uow.notices.latest_cycle(order.usage_point_id, account_id=order.account_id)
+        if cycle is not None:
+            await uow.notices.close_cycle(cycle.cycle_id, at=now, reason=reason)
         await self._notices.enqueue(
             uow,
             usage_point_id=order.usage_point_id,
