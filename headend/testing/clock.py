@@ -1,31 +1,27 @@
-"""A clock that stands still until a test moves it."""
+"""A business clock that moves only when told to."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from headend.domain.errors import InvariantViolated
-
 
 class FakeClock:
-    """Business time under a test's control; it never goes backwards."""
+    """Business time for tests; set ``instant`` or `advance` it."""
 
-    def __init__(self, start: datetime) -> None:
-        if start.tzinfo is None:
-            raise InvariantViolated("business time is aware")
-        self._now = start
+    def __init__(self, instant: datetime) -> None:
+        self.instant = instant
 
     def now(self) -> datetime:
-        """Return the instant it stands at."""
-        return self._now
+        return self.instant
 
-    def advance(self, by: timedelta) -> datetime:
-        """Move on by a span and return the new instant."""
-        return self.jump_to(self._now + by)
+    def advance(self, **amount: float) -> datetime:
+        """Move forward by the arguments of `timedelta`; return the new instant."""
+        self.instant += timedelta(**amount)
+        return self.instant
 
-    def jump_to(self, instant: datetime) -> datetime:
-        """Move on to an instant and return it."""
-        if instant < self._now:
-            raise InvariantViolated(f"the clock cannot go back from {self._now} to {instant}")
-        self._now = instant
-        return instant
+    async def jump_to(self, instant: datetime) -> bool:
+        """Move forward to ``instant``; False when it has passed."""
+        if instant <= self.instant:
+            return False
+        self.instant = instant
+        return True
