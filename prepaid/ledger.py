@@ -295,6 +295,32 @@ def build_transfer(
     )
 
 
+def batch_of_entries(
+    entries: Sequence[LedgerEntry], *, batch_key: str, reason: str | None = None
+) -> LedgerBatch:
+    """Put the stored legs of one batch together again, e.g. to reverse it.
+
+    Raises `InvariantViolated` when they are of several kinds or dates, or do not sum to zero.
+    """
+    if len({(entry.kind, entry.business_date) for entry in entries}) != 1:
+        raise InvariantViolated(f"batch {batch_key} is not of one kind and date")
+    customers = [entry for entry in entries if entry.account_key > 0]
+    named = [entry.corrects for entry in customers if entry.corrects is not None]
+    return _checked(
+        LedgerBatch(
+            kind=entries[0].kind,
+            business_date=entries[0].business_date,
+            batch_key=batch_key,
+            account_key=np.array([entry.account_key for entry in customers], dtype=np.int64),
+            amount_nano=np.array([entry.amount_nano for entry in customers], dtype=np.int64),
+            entry_key=tuple(entry.entry_key for entry in customers),
+            book_legs={e.account_key: e.amount_nano for e in entries if e.account_key < 0},
+            corrects=tuple(named) if named else None,
+            reason=reason,
+        )
+    )
+
+
 def _single(
     kind: EntryKind,
     *,

@@ -80,7 +80,7 @@ class DayCharges:
         Python integers, because the sum over many accounts may exceed int64; they add up exactly to
         the sum of ``charge_nano``. Books with nothing in them are left out.
         """
-        totals = exact_sum(self.energy_wh.reshape(self.energy_wh.shape[0], -1))
+        totals = exact_sum(_flat(self.energy_wh))
         revenue: dict[Book, int] = {}
         for component in self.version.components:
             prices = component.price_micro.ravel().tolist()
@@ -258,5 +258,9 @@ def _cost_in_place(work: RatingWork, usage: Int64Array) -> Int64Array:
 
 def _price(cube: Int64Array, version: TariffVersion) -> Int64Array:
     """Multiply an energy cube by its prices: (account,) int64 [nano]."""
-    flat = cube.reshape(cube.shape[0], -1)
-    return np.asarray(flat @ version.price_micro.ravel(), dtype=np.int64)
+    return np.asarray(_flat(cube) @ version.price_micro.ravel(), dtype=np.int64)
+
+
+def _flat(cube: Int64Array) -> Int64Array:
+    accounts, tiers, periods = cube.shape
+    return cube.reshape(accounts, tiers * periods)
