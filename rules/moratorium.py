@@ -92,6 +92,14 @@ def is_permitted(instant: datetime, calendar: DisconnectCalendar, zone: str) -> 
     return window is not None and window.contains(instant.astimezone(ZoneInfo(zone)).time())
 
 
+def day_facts(
+    instant: datetime, calendar: DisconnectCalendar, zone: str
+) -> tuple[bool, DailyWindow | None]:
+    """Return the guard's facts of the local day: (no_disconnect_day, day_window)."""
+    window = calendar.window_on(local_day(instant, zone))
+    return window is None, window
+
+
 def next_permitted_instant(after: datetime, calendar: DisconnectCalendar, zone: str) -> datetime:
     """Return the first permitted instant at or after ``after``, as aware UTC.
 

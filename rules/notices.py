@@ -39,6 +39,8 @@ class NoticePolicy:
     """When notices are due; policy data, tightened against the floors before use.
 
     ``notice_time``: customer class to waiting time; unlisted classes get ``other_notice_time``.
+    ``delivery_margin`` is how late the proof of delivery may come without moving the planned time
+    that the notice tells; ``reminder_margin`` the same for the reminder.
     """
 
     calendar: DisconnectCalendar
@@ -48,6 +50,8 @@ class NoticePolicy:
     other_notice_time: timedelta = timedelta(days=3)
     reminder_lead: timedelta = timedelta(minutes=30)
     tolerance: timedelta = timedelta(hours=2)
+    delivery_margin: timedelta = timedelta(hours=1)
+    reminder_margin: timedelta = timedelta(minutes=5)
 
     def notice_time_of(self, customer_class: str | None) -> timedelta:
         """Return the waiting time of a class; the longest of all when the class is unknown."""
@@ -72,15 +76,15 @@ def plan_notice_cycle(
 ) -> NoticeCycle:
     """Plan a cycle from the delivery of its disconnect notice, proven or expected.
 
-    The reminder is due ``reminder_lead`` before the planned time, early enough to have run its own
-    waiting time at that instant. Raises `BadInput` when the calendar never opens.
+    The reminder is due ``reminder_lead`` and its margin before the planned time, so that its own
+    waiting time is over at that instant. Raises `BadInput` when the calendar never opens.
     """
     waits_until = delivered_at + policy.notice_time_of(customer_class)
-    planned_at = next_window_opening(waits_until, policy.calendar, zone)
+    planned_at = next_window_opening(waits_until + policy.delivery_margin, policy.calendar, zone)
     return NoticeCycle(
         delivered_at=delivered_at,
         waits_until=waits_until,
-        reminder_at=planned_at - policy.reminder_lead,
+        reminder_at=planned_at - policy.reminder_lead - policy.reminder_margin,
         planned_at=planned_at,
         expires_at=planned_at + policy.tolerance,
     )
