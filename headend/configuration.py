@@ -262,7 +262,7 @@ def _check_database_url(url: str) -> None:
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         port_is_valid = False
-    if not port_is_valid or parts.scheme not in ("postgresql", "postgres"):
+    if not port_is_valid or not url.startswith(("postgresql://", "postgres://")):
         raise ValueError(
             "database_url must look like postgresql://user:password@host:5432/name; leave it away"
             " for the embedded database"
