@@ -13,17 +13,15 @@ from headend.store.database import connect, open_pool
 
 
 async def test_rows_are_dictionaries_and_sessions_are_in_utc(database_url: str) -> None:
-    async with open_pool(database_url, application_name="pool-test") as pool:
-        async with pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT current_setting('timezone') AS zone, current_setting('application_name')"
-                " AS name, current_setting('statement_timeout') AS timeout"
-            )
-            assert await cursor.fetchone() == {
-                "zone": "UTC",
-                "name": "pool-test",
-                "timeout": "30s",
-            }
+    async with (
+        open_pool(database_url, application_name="pool-test") as pool,
+        pool.connection() as connection,
+    ):
+        cursor = await connection.execute(
+            "SELECT current_setting('timezone') AS zone, current_setting('application_name')"
+            " AS name, current_setting('statement_timeout') AS timeout"
+        )
+        assert await cursor.fetchone() == {"zone": "UTC", "name": "pool-test", "timeout": "30s"}
 
 
 async def test_a_statement_that_takes_too_long_is_ended(database_url: str) -> None:
@@ -36,10 +34,12 @@ async def test_a_statement_that_takes_too_long_is_ended(database_url: str) -> No
 
 
 async def test_waiting_for_a_connection_is_bounded(database_url: str) -> None:
-    async with open_pool(database_url, max_size=1, wait_timeout_s=0.05) as pool:
-        async with pool.connection():
-            with pytest.raises(PoolTimeout):
-                await pool.getconn()
+    async with (
+        open_pool(database_url, max_size=1, wait_timeout_s=0.05) as pool,
+        pool.connection(),
+    ):
+        with pytest.raises(PoolTimeout):
+            await pool.getconn()
 
 
 async def test_a_server_that_is_not_there_is_named() -> None:
