@@ -20,11 +20,10 @@ from protocols.dlms.errors import MalformedData
 from protocols.dlms.server import ServerSession
 from protocols.dlms.wrapper import WrapperFrame, WrapperSplitter, encode_frame
 from protocols.simulator.business_time import BusinessClock
-from protocols.simulator.device import Device
+from protocols.simulator.device import Device, is_association_request
 from protocols.simulator.faults import FaultBook, FaultKind
 
 MAX_QUEUED = 16  # requests of one conversation that wait behind a slow answer
-_AARQ = 0x60
 
 
 @dataclass(slots=True)
@@ -112,7 +111,7 @@ class _Conversation:
 
     client: int
     device: Device
-    session: ServerSession | None = None
+    session: ServerSession
     answers: int = 0
     drop_after: int | None = None
     queue: deque[bytes] = field(default_factory=deque)
@@ -197,7 +196,7 @@ class _Connection(asyncio.Protocol):
         key = (frame.source, frame.destination)
         conversation = self._conversations.get(key)
         if conversation is None:
-            conversation = _Conversation(frame.source, device)
+            conversation = _Conversation(frame.source, device, device.open_session(frame.source))
             self._conversations[key] = conversation
         if conversation.worker is None and device.fault(FaultKind.SLOW) is None:
             self._answer(conversation, frame.apdu)
@@ -217,10 +216,7 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, conversation: _Conversation, apdu: bytes) -> None:
         device = conversation.device
-        # Keys and identity are taken anew with each association, so that faults switched
-        # meanwhile show in the next one and not in the middle of this one.
-        if conversation.session is None or apdu[:1] == bytes((_AARQ,)):
-            conversation.session = device.open_session(conversation.client)
+        if is_association_request(apdu):
             conversation.answers = 0
             conversation.drop_after = self._plan_drop(device)
         answer = device.answer(conversation.session, apdu)

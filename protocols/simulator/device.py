@@ -7,10 +7,12 @@ before an answer that uses it leaves, because an AES-GCM nonce may never be used
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headend.domain.errors import BadInput
+from headend.domain.obis import CLOCK, DEVICE_SERIAL, LOGICAL_DEVICE_NAME
+from protocols.dlms.acse import AARQ
 from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, ServerSession
 from protocols.simulator.business_time import BusinessClock
 from protocols.simulator.contact import Contact
@@ -19,13 +21,18 @@ from protocols.simulator.fleet import MeterSpec
 from protocols.simulator.journal import Journal
 from protocols.simulator.load import HouseholdLoad
 from protocols.simulator.meter import Meter
-from protocols.simulator.objects import DeviceIdentity, MeterObjects
+from protocols.simulator.objects import FRAME_COUNTER, DeviceIdentity, MeterObjects
 
 PUBLIC_CLIENT = 16  # reads identity and counter without security (Green Book convention)
 MANAGEMENT_CLIENT = 1
 MAX_PDU = 1024
 COUNTER_BLOCK = 4096  # own counters reserved with one journal line
 RECEIVED_BLOCK = 256  # how far received counters may run ahead of the journal
+_PUBLIC_ACCESS = ClientAccess(
+    "none",
+    readable=frozenset({LOGICAL_DEVICE_NAME, DEVICE_SERIAL, CLOCK, FRAME_COUNTER}),
+    may_write=False,
+)
 
 
 class Device:
@@ -73,15 +80,21 @@ class Device:
     # Sessions.
 
     def open_session(self, client_address: int) -> ServerSession:
-        """Begin a conversation with a client, with the keys that the faults leave it."""
-        self._apply_counter_ahead()
-        self.sessions_opened += 1
+        """Begin a conversation with a client address; it lasts over its associations."""
+        security = ServerSecurity(self.spec.system_title, _Clients(self), self._counters)
         return ServerSession(
-            self.objects, self._security(), client_address=client_address, max_pdu=MAX_PDU
+            self.objects,
+            security,
+            client_address=client_address,
+            server_address=self.spec.address,
+            max_pdu=MAX_PDU,
         )
 
     def answer(self, session: ServerSession, apdu: bytes) -> bytes | None:
         """Let a session answer one APDU; None when it answers nothing, or its answer is lost."""
+        if is_association_request(apdu):
+            self._apply_counter_ahead()
+            self.sessions_opened += 1
         answer = session.handle(apdu)
         self._keep_counters()
         if self.objects.answer_lost:
@@ -94,6 +107,19 @@ class Device:
     def fault(self, kind: FaultKind) -> Fault | None:
         """Return a fault that holds now."""
         return self.faults.active(kind, self._clock.now_us()) if self.faults else None
+
+    def access(self, client_address: int) -> ClientAccess:
+        """Return what a client must present now; raises `KeyError` for one that has no access."""
+        if client_address == PUBLIC_CLIENT:
+            return _PUBLIC_ACCESS
+        if client_address != MANAGEMENT_CLIENT:
+            raise KeyError(client_address)
+        encryption_key = bytes.fromhex(self.spec.encryption_key)
+        authentication_key = bytes.fromhex(self.spec.authentication_key)
+        if self.fault(FaultKind.WRONG_KEY) is not None:
+            encryption_key = _another(encryption_key)
+            authentication_key = _another(authentication_key)
+        return ClientAccess("gmac", encryption_key, authentication_key)
 
     def press_button(self) -> bool:
         """Press the button at the meter; return whether it did anything."""
@@ -141,19 +167,6 @@ class Device:
     def _record(self, kind: str, values: Mapping[str, Any]) -> None:
         self._journal.append({**values, "kind": kind, "meter": self.meter_no})
 
-    def _security(self) -> ServerSecurity:
-        encryption_key = bytes.fromhex(self.spec.encryption_key)
-        authentication_key = bytes.fromhex(self.spec.authentication_key)
-        if self.fault(FaultKind.WRONG_KEY):
-            encryption_key = _another(encryption_key)
-            authentication_key = _another(authentication_key)
-        secured = ClientAccess("gmac", encryption_key, authentication_key)
-        return ServerSecurity(
-            self.spec.system_title,
-            {PUBLIC_CLIENT: ClientAccess("none"), MANAGEMENT_CLIENT: secured},
-            self._counters,
-        )
-
     def _apply_counter_ahead(self) -> None:
         """Raise the received counter once; the fault is over when it has happened."""
         fault = self.fault(FaultKind.COUNTER_AHEAD)
@@ -179,6 +192,27 @@ class Device:
     def _counter_record(self) -> dict[str, Any]:
         received = {str(client): value for client, value in self._counters.received.items()}
         return {"kind": "counters", "next": self._reserved, "received": received}
+
+
+class _Clients(Mapping[int, ClientAccess]):
+    """The client table, looked up anew with each association, so that faults show at once."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def __getitem__(self, client_address: int) -> ClientAccess:
+        return self._device.access(client_address)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((MANAGEMENT_CLIENT, PUBLIC_CLIENT))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def is_association_request(apdu: bytes) -> bool:
+    """Tell whether an APDU is an AARQ: the beginning of an association."""
+    return apdu[:1] == bytes((AARQ,))
 
 
 def _another(key: bytes) -> bytes:

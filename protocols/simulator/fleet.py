@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headend.domain.errors import BadInput
+from protocols.dlms.security import KEY_SIZE
 from protocols.simulator.contact import DEFAULT_RELAY_DELAY_MS, TRANSITIONS_OF_MODE
 from protocols.simulator.faults import Fault
 from protocols.simulator.load import DAY_S, DEFAULT_INTERVAL_S
@@ -281,7 +282,7 @@ def _check_key(where: str, name: str, text: str) -> None:
         size = len(bytes.fromhex(text))
     except ValueError:
         raise BadInput(f"{where}: {name} is not hex", field=name) from None
-    _check(size in (16, 32), f"{where}: {name} has {size} octets, not 16 or 32", name)
+    _check(size == KEY_SIZE, f"{where}: {name} has {size} octets, not {KEY_SIZE}", name)
 
 
 def _has_twice(values: list[str]) -> bool:

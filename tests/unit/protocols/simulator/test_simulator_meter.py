@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,9 +10,6 @@ from protocols.simulator.business_time import US_PER_S, BusinessClock
 from protocols.simulator.contact import Contact
 from protocols.simulator.load import HouseholdLoad
 from protocols.simulator.meter import Meter
-
-if TYPE_CHECKING:
-    from conftest import WallClock
 
 STEP_S = 900
 START_S = 1_741_536_000 + 5 * 3600
@@ -38,8 +34,6 @@ class Site:
             self.contact.remote_disconnect()
 
     def energy_wh(self, start_s: int) -> int:
-        import numpy as np
-
         return int(self.load.energy_wh(np.asarray([start_s], dtype=np.int64))[0])
 
 
