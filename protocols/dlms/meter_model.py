@@ -32,19 +32,26 @@ class StatusRule:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadProfile:
-    """One load profile: its columns, in which order and meaning.
+class EnergyColumn:
+    """A column of import energy: per interval, or a cumulative register at the row's time."""
 
-    ``timestamp`` says whether a row's time is the start or the end of its interval; ``energy`` is
-    the column of import energy, either per interval or a cumulative register captured at its end.
+    column: CaptureObject
+    kind: EnergyKind
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProfile:
+    """One load profile and the meaning of its columns.
+
+    ``timestamp`` says whether a row's time is the start or the end of its interval; of ``energy``
+    the first column that the meter captures counts.
     """
 
     obis: Obis
     interval_s: int
     timestamp: Timestamp
     clock: CaptureObject
-    energy: CaptureObject
-    energy_kind: EnergyKind
+    energy: tuple[EnergyColumn, ...]
     status: CaptureObject | None = None
     status_rules: tuple[StatusRule, ...] = ()
 
@@ -69,9 +76,14 @@ class RelayObject:
 
 @dataclass(frozen=True, slots=True)
 class MeterModel:
-    """One type of meter. ``zone`` is that of its clock where the deviation says nothing."""
+    """One type of meter. ``zone`` is that of its clock where the deviation says nothing.
+
+    All meters of a ``uniform`` model capture the same columns with the same scalers, so that one
+    meter's answer is remembered for all.
+    """
 
     name: str
+    uniform: bool
     zone: str
     deviation: DeviationRule
     clock: Obis
@@ -117,13 +129,12 @@ def parse_model(name: str, text: str) -> MeterModel:
 
 
 def _parse_model(name: str, raw: Any) -> MeterModel:
-    _check_keys(
-        raw, {"description", "zone", "deviation", "identity", "clock"}, {"registers"}, _REST
-    )
+    _check_keys(raw, _REQUIRED, {"registers", "load_profiles", "relay"})
     registers = [_parse_register(each) for each in raw.get("registers", ())]
     profiles = [_parse_profile(each) for each in raw.get("load_profiles", ())]
     return MeterModel(
         name=name,
+        uniform=bool(raw["uniform"]),
         zone=raw["zone"],
         deviation=_one_of(raw["deviation"], DeviationRule, "deviation"),
         clock=Obis.parse(raw["clock"]),
@@ -135,7 +146,7 @@ def _parse_model(name: str, raw: Any) -> MeterModel:
     )
 
 
-_REST = {"load_profiles", "relay"}
+_REQUIRED = {"description", "uniform", "zone", "deviation", "identity", "clock"}
 
 
 def _parse_register(raw: Any) -> RegisterObject:
@@ -151,7 +162,7 @@ def _parse_register(raw: Any) -> RegisterObject:
 
 def _parse_profile(raw: Any) -> LoadProfile:
     _check_keys(raw, {"obis", "interval_s", "timestamp", "clock", "energy"}, {"status"})
-    energy, status = raw["energy"], raw.get("status")
+    status = raw.get("status")
     rules: tuple[StatusRule, ...] = ()
     if status is not None:
         rules = tuple(_parse_rule(rule) for rule in status.get("rules", ()))
@@ -163,8 +174,10 @@ def _parse_profile(raw: Any) -> LoadProfile:
         interval_s=interval_s,
         timestamp=_one_of(raw["timestamp"], Timestamp, "timestamp"),
         clock=_parse_column(raw["clock"], 8),
-        energy=_parse_column(energy, 3),
-        energy_kind=_one_of(energy["kind"], EnergyKind, "kind"),
+        energy=tuple(
+            EnergyColumn(_parse_column(each, 3), _one_of(each["kind"], EnergyKind, "kind"))
+            for each in raw["energy"]
+        ),
         status=None if status is None else _parse_column(status, 1),
         status_rules=rules,
     )

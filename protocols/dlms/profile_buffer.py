@@ -25,7 +25,6 @@ import numpy.typing as npt
 from headend.domain.reading import Int64Array
 from protocols.dlms import data as d
 from protocols.dlms import xdr
-from protocols.dlms.cosem_time import DEVIATION_UNSPECIFIED
 from protocols.dlms.errors import MalformedData
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -350,19 +349,3 @@ def _expand_compact(octets: bytes) -> bytes:
     """Encode a compact array as the plain array it stands for."""
     value = xdr.decode(octets)
     return xdr.encode(xdr.compact_array_elements(value))
-
-
-def utc_seconds(
-    column: Column, *, default_deviation_min: int, deviation_sign: int = 1
-) -> Int64Array:
-    """Return (row,) int64 seconds since the epoch UTC of a clock column.
-
-    ``default_deviation_min`` counts where the row gives none, ``deviation_sign`` 0 ignores the
-    meter's own, -1 turns it round. Rows that are not present mean nothing.
-    """
-    if column.deviation_min is None:
-        raise MalformedData("the clock column holds no date-time")
-    given = (column.deviation_min != DEVIATION_UNSPECIFIED) & (deviation_sign != 0)
-    shift = np.where(given, column.deviation_min * deviation_sign, default_deviation_min)
-    instant: Int64Array = column.values + shift * 60
-    return instant

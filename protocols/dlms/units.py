@@ -1,0 +1,42 @@
+"""COSEM units and scalers: a register's raw value to whole Wh, W, V and so on.
+
+The codes are those of the unit enumeration (Blue Book, scaler_unit; clause unverified).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.dlms.data import Data
+from protocols.dlms.errors import MalformedData
+
+UNIT_NAMES = {
+    1: "a", 2: "mo", 3: "wk", 4: "d", 5: "h", 6: "min", 7: "s", 8: "°", 9: "°C", 10: "currency",
+    11: "m", 13: "m³", 14: "m³", 15: "m³/h", 19: "l", 20: "kg", 23: "Pa", 24: "bar", 25: "J",
+    27: "W", 28: "VA", 29: "var", 30: "Wh", 31: "VAh", 32: "varh", 33: "A", 34: "C", 35: "V",
+    36: "V/m", 37: "F", 38: "Ω", 44: "Hz", 47: "s", 56: "%", 57: "Ah", 255: "",
+}  # fmt: skip
+# Scaling past these would overflow or be a mutated octet rather than a meter.
+_SCALERS = range(-12, 13)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalerUnit:
+    """value x 10^scaler is in ``unit``."""
+
+    scaler: int
+    unit: str
+
+    def scale(self, raw: int) -> int:
+        """Return the value in whole units, rounded down, so that energy is never overstated."""
+        if self.scaler >= 0:
+            return raw * 10**self.scaler
+        return raw // 10**-self.scaler
+
+
+def parse_scaler_unit(value: Data) -> ScalerUnit:
+    """Read attribute 3 of a register; raises `MalformedData`."""
+    match value:
+        case (int(scaler), int(unit)) if int(scaler) in _SCALERS:
+            return ScalerUnit(int(scaler), UNIT_NAMES.get(int(unit), f"unit {int(unit)}"))
+    raise MalformedData("not a scaler and a unit")
