@@ -43,6 +43,7 @@ class ControlServer:
         self._path = path
         self.port = port
         self._server: asyncio.Server | None = None
+        self._open: set[_ControlConnection] = set()
         self._handlers = {
             "truth": self._truth,
             "rows": self._rows,
@@ -59,18 +60,15 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen; raises `ConfigurationError` for a foreign address or a port in use."""
+        loop = asyncio.get_running_loop()
         try:
             if self._path is not None:
                 self._path.unlink(missing_ok=True)
-                self._server = await asyncio.start_unix_server(
-                    self._serve, self._path, limit=MAX_LINE
-                )
+                self._server = await loop.create_unix_server(self._connect, self._path)
                 return
             if not ipaddress.ip_address(self._host).is_loopback:
                 raise ConfigurationError(f"the control socket may not listen on {self._host}")
-            self._server = await asyncio.start_server(
-                self._serve, self._host, self.port, limit=MAX_LINE
-            )
+            self._server = await loop.create_server(self._connect, self._host, self.port)
         except OSError as error:
             where = self._path or f"{self._host}:{self.port}"
             raise ConfigurationError(
@@ -80,10 +78,12 @@ class ControlServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close the listener."""
+        """Close the listener and every connection, answers already made still go out."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        for connection in tuple(self._open):
+            connection.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -110,16 +110,8 @@ class ControlServer:
             field = getattr(error, "field", None)
             return {"ok": False, "error": str(error), "field": field, "id": identifier}
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while line := await reader.readline():
-                writer.write(json.dumps(self.answer(line)).encode() + b"\n")
-                await writer.drain()
-        except (ConnectionError, ValueError):
-            # The peer went away, or sent a line beyond the limit: this connection is over.
-            return
-        finally:
-            writer.close()
+    def _connect(self) -> _ControlConnection:
+        return _ControlConnection(self.answer, self._open)
 
     # Requests.
 
@@ -187,6 +179,50 @@ class ControlServer:
 
     def _shutdown(self, _request: Mapping[str, Any]) -> None:
         self._on_shutdown()
+
+
+class _ControlConnection(asyncio.Protocol):
+    """One peer: a line in, a line out, without a task that could be left behind."""
+
+    def __init__(
+        self, answer: Callable[[bytes], dict[str, Any]], peers: set[_ControlConnection]
+    ) -> None:
+        self._answer = answer
+        self._peers = peers
+        self._received = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (create_server's promise)
+        self._transport = transport
+        self._peers.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peers.discard(self)
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        *lines, rest = self._received.split(b"\n")
+        self._received = rest
+        for line in lines:
+            if self._transport is not None:
+                self._transport.write(json.dumps(self._answer(bytes(line))).encode() + b"\n")
+        if len(rest) > MAX_LINE:
+            self.close()
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close when the answers already made are out."""
+        if self._transport is not None:
+            self._transport.close()
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:
