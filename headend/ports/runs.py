@@ -95,6 +95,10 @@ class RunRepository(Protocol):
         """Return the latest business date that has a run of this kind."""
         ...
 
+    async def last_done(self, kind: RunKind) -> date | None:
+        """Return the latest business date of which a run of this kind is done."""
+        ...
+
     async def claim_due(
         self,
         now: datetime,

@@ -45,6 +45,10 @@ class PostgresRunRepository:
         found: date | None = (await self._one("last_planned", {"kind": kind}))["business_date"]
         return found
 
+    async def last_done(self, kind: RunKind) -> date | None:
+        found: date | None = (await self._one("last_done", {"kind": kind}))["business_date"]
+        return found
+
     async def claim_due(
         self,
         now: datetime,

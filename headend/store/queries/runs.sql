@@ -9,6 +9,10 @@ on conflict do nothing
 -- name: last_planned
 select max(business_date) as business_date from business_run where kind = %(kind)s
 
+-- name: last_done
+select max(business_date) as business_date from business_run
+where kind = %(kind)s and state = 'done'
+
 -- A run left running without a lease goes back to due: its holder is dead, or too late to finish it.
 -- A run waits for every unfinished run that it needs and that is due, of its own date (or of later
 -- dates too), and for its own kind of earlier dates, since each day builds on the one before; but
