@@ -117,8 +117,8 @@ class DecisionRecord:
 class PolicyRepository(Protocol):
     """Stores policy versions and decisions, and gathers the facts that decisions rest on."""
 
-    async def effective_version(self, policy_code: str, at: datetime) -> PolicyVersion | None:
-        """Return the version in force at ``at``: the latest effective one, then the newest."""
+    async def effective_version(self, policy_code: str, at: datetime) -> int | None:
+        """Return the number of the version in force: the latest effective one, then the newest."""
         ...
 
     async def get_version(self, policy_code: str, version: int) -> PolicyVersion:
@@ -139,6 +139,18 @@ class PolicyRepository(Protocol):
         effective_from: datetime,
     ) -> PolicyVersion:
         """Store the next version of a policy; concurrent publishers get different numbers."""
+        ...
+
+    async def ensure_first(
+        self,
+        policy_code: str,
+        document: Mapping[str, Any],
+        *,
+        published_by: str,
+        approved_by: str,
+        effective_from: datetime,
+    ) -> bool:
+        """Store a policy's version 1 unless it has one; say whether it was stored."""
         ...
 
     async def lock_accounts(self, account_ids: Sequence[int]) -> None:
@@ -165,6 +177,12 @@ class PolicyRepository(Protocol):
         self, decision_id: int, *, business_date: date, refusal_codes: Sequence[str]
     ) -> None:
         """Add the codes with which the decision's order was refused."""
+        ...
+
+    async def decided_on(
+        self, account_ids: Sequence[int], *, business_date: date, trigger: str
+    ) -> set[int]:
+        """Return which of these accounts have a decision of that trigger for that day."""
         ...
 
     async def get_decision(self, decision_id: int) -> DecisionRecord:

@@ -139,6 +139,12 @@ class PostgresNoticeRepository:
         }
         return await self._record("record_failure", values)
 
+    async def get(self, notice_id: int) -> Notice:
+        row = await self._one("get", {"notice_id": notice_id})
+        if row is None:
+            raise NotFound(f"there is no notice {notice_id}", field="notice_id")
+        return _notice_of(row)
+
     async def notices_of_cycle(self, cycle_id: int) -> Sequence[Notice]:
         rows = await self._all("notices_of_cycle", {"cycle_id": cycle_id})
         return [_notice_of(row) for row in rows]
@@ -164,10 +170,8 @@ class PostgresNoticeRepository:
 
     async def _record(self, query: str, values: dict[str, Any]) -> Notice:
         # No row: another process recorded the delivery first, and its evidence stands.
-        row = await self._one(query, values) or await self._one("get", values)
-        if row is None:
-            raise NotFound(f"there is no notice {values['notice_id']}", field="notice_id")
-        return _notice_of(row)
+        row = await self._one(query, values)
+        return _notice_of(row) if row else await self.get(values["notice_id"])
 
     async def _one(self, query: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
         return await (await self._connection.execute(_QUERIES[query], values)).fetchone()

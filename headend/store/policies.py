@@ -30,9 +30,9 @@ class PostgresPolicyRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def effective_version(self, policy_code: str, at: datetime) -> PolicyVersion | None:
+    async def effective_version(self, policy_code: str, at: datetime) -> int | None:
         row = await self._one("effective_version", {"policy_code": policy_code, "at": at})
-        return PolicyVersion(**row) if row else None
+        return int(row["version"]) if row else None
 
     async def get_version(self, policy_code: str, version: int) -> PolicyVersion:
         row = await self._one("get_version", {"policy_code": policy_code, "version": version})
@@ -67,6 +67,27 @@ class PostgresPolicyRepository:
         if row is None:
             raise InvariantViolated(f"policy {policy_code!r} was not stored")
         return PolicyVersion(**row)
+
+    async def ensure_first(
+        self,
+        policy_code: str,
+        document: Mapping[str, Any],
+        *,
+        published_by: str,
+        approved_by: str,
+        effective_from: datetime,
+    ) -> bool:
+        row = await self._one(
+            "ensure_first",
+            {
+                "policy_code": policy_code,
+                "document": Jsonb(dict(document)),
+                "published_by": published_by,
+                "approved_by": approved_by,
+                "effective_from": effective_from,
+            },
+        )
+        return row is not None
 
     async def lock_accounts(self, account_ids: Sequence[int]) -> None:
         values = {"account_ids": list(account_ids)}
@@ -123,6 +144,16 @@ class PostgresPolicyRepository:
                 "refusal_codes": list(refusal_codes),
             },
         )
+
+    async def decided_on(
+        self, account_ids: Sequence[int], *, business_date: date, trigger: str
+    ) -> set[int]:
+        values = {
+            "account_ids": list(account_ids),
+            "business_date": business_date,
+            "trigger": trigger,
+        }
+        return {int(row["account_id"]) for row in await self._all("decided_on", values)}
 
     async def get_decision(self, decision_id: int) -> DecisionRecord:
         row = await self._one("get_decision", {"decision_id": decision_id})

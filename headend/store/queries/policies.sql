@@ -1,5 +1,5 @@
 -- name: effective_version
-select * from policy_version
+select version from policy_version
 where policy_code = %(policy_code)s and effective_from <= %(at)s
 order by effective_from desc, version desc limit 1
 
@@ -19,6 +19,13 @@ select %(policy_code)s, coalesce(max(version), 0) + 1, %(document)s, %(published
        %(approved_by)s, %(effective_from)s
 from policy_version where policy_code = %(policy_code)s
 returning *
+
+-- name: ensure_first
+insert into policy_version
+    (policy_code, version, document, published_by, approved_by, effective_from)
+values (%(policy_code)s, 1, %(document)s, %(published_by)s, %(approved_by)s, %(effective_from)s)
+on conflict (policy_code, version) do nothing
+returning version
 
 -- name: lock_balances
 select account_id from account_balance
@@ -99,6 +106,11 @@ returning *
 -- name: record_refusals
 update decision set refusal_codes = %(refusal_codes)s
 where decision_id = %(decision_id)s and business_date = %(business_date)s
+
+-- name: decided_on
+select distinct account_id from decision
+where account_id = any(%(account_ids)s) and business_date = %(business_date)s
+  and trigger = %(trigger)s
 
 -- name: get_decision
 select * from decision where decision_id = %(decision_id)s
