@@ -247,13 +247,18 @@ def _silent(facts: DisconnectFacts, floors: Floors, now: datetime) -> bool:
     return _unless_seen_within(facts.meter_last_heard_at, floors.meter_heard_within, now)
 
 
-def _relay_unknown(facts: DisconnectFacts, floors: Floors, now: datetime) -> bool:
+def _relay_state(facts: DisconnectFacts) -> SupplyState:
+    # A belief that was never observed is no belief.
     relay = facts.relay
-    return relay is None or relay.observed_at is None or relay.state is SupplyState.UNKNOWN
+    return SupplyState.UNKNOWN if relay is None or relay.observed_at is None else relay.state
+
+
+def _relay_unknown(facts: DisconnectFacts, floors: Floors, now: datetime) -> bool:
+    return _relay_state(facts) is SupplyState.UNKNOWN
 
 
 def _already_off(facts: DisconnectFacts, floors: Floors, now: datetime) -> bool:
-    return facts.relay is not None and facts.relay.state is SupplyState.DISCONNECTED
+    return _relay_state(facts) is SupplyState.DISCONNECTED
 
 
 _EVERY = frozenset(OrderPurpose)
