@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from protocols.dlms.acse import RLRQ
 from protocols.dlms.errors import MalformedData
 from protocols.dlms.server import ServerSession
 from protocols.dlms.wrapper import WrapperFrame, WrapperSplitter, encode_frame
@@ -24,6 +25,7 @@ from protocols.simulator.device import Device, is_association_request
 from protocols.simulator.faults import FaultBook, FaultKind
 
 MAX_QUEUED = 16  # requests of one conversation that wait behind a slow answer
+MAX_CONVERSATIONS = 8192  # on one connection; a released one no longer counts
 
 
 @dataclass(slots=True)
@@ -196,6 +198,9 @@ class _Connection(asyncio.Protocol):
         key = (frame.source, frame.destination)
         conversation = self._conversations.get(key)
         if conversation is None:
+            if len(self._conversations) >= MAX_CONVERSATIONS:
+                self.abort()
+                return
             conversation = _Conversation(frame.source, device, device.open_session(frame.source))
             self._conversations[key] = conversation
         if conversation.worker is None and device.fault(FaultKind.SLOW) is None:
@@ -220,6 +225,8 @@ class _Connection(asyncio.Protocol):
             conversation.answers = 0
             conversation.drop_after = self._plan_drop(device)
         answer = device.answer(conversation.session, apdu)
+        if apdu[:1] == bytes((RLRQ,)):
+            self._conversations.pop((conversation.client, device.spec.address), None)
         if answer is None or self._transport is None:
             return
         octets = encode_frame(device.spec.address, conversation.client, answer)
