@@ -7,9 +7,11 @@ statements whatever its size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, Protocol, TypeAlias
+
+import numpy as np
 
 from headend.domain.reading import Int64Array, QualityArray
 
@@ -52,6 +54,11 @@ class OccupiedPoints:
 
     def __len__(self) -> int:
         return int(self.account_id.shape[0])
+
+    @property
+    def keys(self) -> list[PointKey]:
+        """The usage points in their order."""
+        return list(zip(self.account_id.tolist(), self.usage_point_id.tolist(), strict=True))
 
     def take(self, rows: Int64Array) -> OccupiedPoints:
         """Return some of the points, in the order of ``rows``."""
@@ -153,6 +160,25 @@ class RatedDays:
 
     def __len__(self) -> int:
         return int(self.account_id.shape[0])
+
+    @property
+    def keys(self) -> list[PointKey]:
+        """The usage points of the rows, in their order."""
+        return list(zip(self.account_id.tolist(), self.usage_point_id.tolist(), strict=True))
+
+    def take(self, rows: Int64Array) -> RatedDays:
+        """Return some of the rows, in the order of ``rows``."""
+        chosen = rows.tolist()
+        columns: dict[str, Any] = {}
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if isinstance(value, np.ndarray):
+                columns[column.name] = value[rows]
+            elif isinstance(value, list | tuple):
+                columns[column.name] = [value[row] for row in chosen]
+            else:
+                columns[column.name] = value
+        return RatedDays(**columns)
 
 
 @dataclass(frozen=True, slots=True)

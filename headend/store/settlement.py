@@ -1,4 +1,4 @@
-"""PostgreSQL repository: settlement runs, chunks, what was rated per day, balances by difference."""
+"""PostgreSQL repository: settlement runs, chunks, rated days, balances by difference."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ from headend.store.database import load_queries
 _QUERIES = load_queries("settlement")
 # Partitions are made this far ahead, so that no payment has to make one beside a running chunk.
 _PARTITIONS_AHEAD = timedelta(days=35)
-_DAY_TYPES = (
-    "int8 int8 date int8 int4 int4 date int4 int8 int8 int8 int8 int8[] int8 int8 int8 int2 int2 "
-    "timestamptz int8 text int4 text"
-).split()
-_CHANGE_TYPES = "int8 int8 int8 date timestamptz".split()
+_DAY_TYPES = [
+    *("int8", "int8", "date", "int8", "int4", "int4", "date", "int4"),
+    *("int8", "int8", "int8", "int8", "int8[]", "int8", "int8", "int8"),
+    *("int2", "int2", "timestamptz", "int8", "text", "int4", "text"),
+]
+_CHANGE_TYPES = ["int8", "int8", "int8", "date", "timestamptz"]
 
 
 class PostgresSettlementRepository:
@@ -72,7 +73,7 @@ class PostgresSettlementRepository:
         rows = await self._rows("claim_chunk", run_id=run_id, chunk_no=chunk_no)
         if not rows:
             return None
-        return SettlementChunk(run_id, chunk_no, tuple(rows[0]["account_ids"]))
+        return SettlementChunk(run_id, chunk_no, tuple(rows[0]["account_ids"].tolist()))
 
     async def finish_chunk(
         self, chunk: SettlementChunk, *, batch_id: int | None, at: datetime

@@ -176,12 +176,12 @@ where a.account_id = r.account_id and a.usage_point_id = r.usage_point_id
 -- that was, only when a revision of its readings was kept. Both are few.
 -- name: changed_points
 with candidate as (
-    select d.account_id, d.usage_point_id, d.business_date, d.profile_revision
+    select d.account_id, d.usage_point_id, d.business_date, d.profile_revision, d.unrated_reason
     from account_day d
     where d.business_date between %(first)s and %(last)s
       and d.worst_quality > 1 and mod(d.account_id, %(shards)s) = %(shard)s
     union
-    select d.account_id, d.usage_point_id, d.business_date, d.profile_revision
+    select d.account_id, d.usage_point_id, d.business_date, d.profile_revision, d.unrated_reason
     from profile_day_revision r
     join meter_installation i on i.meter_id = r.meter_id
     join occupancy o
@@ -206,6 +206,7 @@ cross join lateral (
       and (i.valid_to is null or i.valid_to > c.business_date::timestamp at time zone u.time_zone)
 ) known
 where known.profile_revision <> c.profile_revision
+   or c.unrated_reason in ('no_tariff_version', 'tariff_invalid', 'interval_straddles_period')
 group by c.account_id, c.usage_point_id
 order by c.account_id, c.usage_point_id
 
