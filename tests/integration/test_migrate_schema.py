@@ -218,6 +218,13 @@ def test_a_newer_job_engine_is_refused(database_url: str) -> None:
             refuse(database_url)
 
 
+def test_the_manifest_lists_every_migration() -> None:
+    listed = [line.split("  ")[1] for line in (MIGRATIONS / MANIFEST).read_text().splitlines()]
+    assert listed == [file.path.name for file in read_migrations()], (
+        "run python -m headend.store.migrate --write-manifest"
+    )
+
+
 def test_the_released_files_can_be_read_from_a_copy(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(

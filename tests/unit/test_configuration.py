@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from headend.configuration import Settings, is_loopback, load_settings, prepare_state_dir
+from headend.configuration import (
+    GovernorLimits,
+    Settings,
+    is_loopback,
+    load_settings,
+    prepare_state_dir,
+)
 from headend.domain.errors import ConfigurationError
 
 
@@ -165,3 +171,11 @@ def test_settings_cannot_be_changed() -> None:
 def test_the_state_folder_is_closed_to_others(tmp_path: Path) -> None:
     folder = prepare_state_dir(tmp_path / "a" / "state")
     assert folder.stat().st_mode & 0o066 == 0
+
+
+def test_the_documentation_names_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for name in Settings.model_fields:
+        assert f"HEADEND_{name.upper()}" in text, name
+    for name in GovernorLimits.model_fields:
+        assert f"HEADEND_GOVERNOR__{name.upper()}" in text, name
