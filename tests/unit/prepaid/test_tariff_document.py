@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,3 +290,12 @@ def test_versions_out_of_order_are_refused(tariff_document: Document) -> None:
 def test_a_document_that_is_no_object_is_refused() -> None:
     with pytest.raises(BadInput, match="document: must be an object"):
         parse_tariff([])  # type: ignore[arg-type]
+
+
+def test_the_documented_example_is_a_tariff() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "tariffs.md").read_text(encoding="utf-8")
+    example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    version = parse_tariff(json.loads(example[1])).version_on(date(2025, 7, 1))
+    assert version.price_micro.tolist()[0] == [618_000, 568_000, 288_123]
+    assert version.tier_upper_wh.tolist() == [2_760_000, 4_800_000, UNLIMITED_WH]
