@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Protocol
@@ -37,6 +36,7 @@ from headend.ports.unit_of_work import Store, UnitOfWork
 from headend.services.billing_energy import ENERGY_CHANNEL
 from headend.services.billing_rating import Rating, TariffBook, rate_points
 from headend.services.billing_rerating import RatingContext, Rerated, rerate_points
+from headend.services.billing_result import Crossing, SettlementResult, Tally
 from prepaid.credit import find_crossings
 from prepaid.ledger import CorrectionReason, LedgerBatch, build_settlement_batch
 from prepaid.tou import NO_SPECIAL_DAYS, SpecialDays
@@ -53,55 +53,6 @@ class OnRerated(Protocol):
     async def __call__(
         self, uow: UnitOfWork, account_id: int, *, difference_nano: int
     ) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """An account whose balance went over a threshold; falling means it is below it now."""
-
-    account_id: int
-    threshold_nano: int
-    falling: bool
-    balance_nano: int
-
-
-@dataclass(frozen=True, slots=True)
-class SettlementResult:
-    """What one call did; counts of what was done now, not of what was done before.
-
-    ``charged_nano`` is the sum of first ratings, ``corrected_nano`` that of balance differences by
-    re-rating (negative: charged in addition).
-    """
-
-    business_date: date
-    shard: int
-    shards: int
-    chunks_settled: int
-    points_rated: int
-    points_estimated: int
-    points_unrated: int
-    charged_nano: int
-    days_rerated: int
-    corrected_nano: int
-    corrected_accounts: tuple[int, ...]
-    crossings: tuple[Crossing, ...]
-
-
-@dataclass(slots=True)
-class _Tally:
-    """The result while it is counted."""
-
-    chunks_settled: int = 0
-    points_rated: int = 0
-    points_estimated: int = 0
-    points_unrated: int = 0
-    charged_nano: int = 0
-    days_rerated: int = 0
-    corrected_nano: int = 0
-
-    def __post_init__(self) -> None:
-        self.corrected_accounts: set[int] = set()
-        self.crossings: list[Crossing] = []
 
 
 class BillingRun:
@@ -137,7 +88,7 @@ class BillingRun:
         (`correct_days`). Raises `BadInput` for a day that is not over or a shard that is none.
         """
         self._check(business_date, shard, shards)
-        tally, tariffs = _Tally(), TariffBook()
+        tally, tariffs = Tally(), TariffBook()
         async with self._store.transaction() as uow:
             run = await uow.settlement.begin_run(
                 business_date,
@@ -153,7 +104,7 @@ class BillingRun:
         await self._correct(business_date, shard, shards, tariffs, tally)
         async with self._store.transaction() as uow:
             await uow.settlement.finish_run(run.run_id, at=self._clock.now())
-        return _result(business_date, shard, shards, tally)
+        return tally.result(business_date, shard, shards)
 
     async def correct_days(
         self, business_date: date, *, shard: int = 0, shards: int = 1
@@ -163,9 +114,9 @@ class BillingRun:
         Idempotent. Differences are posted on ``business_date``.
         """
         self._check(business_date, shard, shards)
-        tally = _Tally()
+        tally = Tally()
         await self._correct(business_date, shard, shards, TariffBook(), tally)
-        return _result(business_date, shard, shards, tally)
+        return tally.result(business_date, shard, shards)
 
     def _check(self, business_date: date, shard: int, shards: int) -> None:
         if shards < 1 or not 0 <= shard < shards:
@@ -185,7 +136,7 @@ class BillingRun:
         chunk_no: int,
         day: date,
         tariffs: TariffBook,
-        tally: _Tally,
+        tally: Tally,
     ) -> None:
         chunk = await uow.settlement.claim_chunk(run_id, chunk_no)
         if chunk is None:
@@ -207,7 +158,7 @@ class BillingRun:
         await uow.settlement.finish_chunk(chunk, batch_id=batch_id, at=at)
         await self._tell_rerated(uow, rerated, tally)
         self._note_crossings(changed, tally)
-        _count(rating.days, tally)
+        tally.count_chunk(rating.days)
 
     async def _changes(
         self,
@@ -280,7 +231,7 @@ class BillingRun:
         )
 
     async def _correct(
-        self, day: date, shard: int, shards: int, tariffs: TariffBook, tally: _Tally
+        self, day: date, shard: int, shards: int, tariffs: TariffBook, tally: Tally
     ) -> None:
         async with self._store.transaction() as uow:
             changed = await uow.settlement.changed_points(
@@ -298,7 +249,7 @@ class BillingRun:
         changed: Sequence[ChangedPoint],
         day: date,
         tariffs: TariffBook,
-        tally: _Tally,
+        tally: Tally,
     ) -> None:
         at = self._clock.now()
         account_ids = sorted({c.account_id for c in changed})
@@ -325,7 +276,7 @@ class BillingRun:
         await self._tell_rerated(uow, rerated, tally)
         self._note_crossings(after, tally)
 
-    async def _tell_rerated(self, uow: UnitOfWork, rerated: Rerated, tally: _Tally) -> None:
+    async def _tell_rerated(self, uow: UnitOfWork, rerated: Rerated, tally: Tally) -> None:
         tally.days_rerated += rerated.days
         for account, amount in sorted(rerated.amount_nano.items()):
             if not amount:
@@ -335,7 +286,7 @@ class BillingRun:
             if self._on_rerated is not None:
                 await self._on_rerated(uow, account, difference_nano=amount)
 
-    def _note_crossings(self, changed: Sequence[ChangedBalance], tally: _Tally) -> None:
+    def _note_crossings(self, changed: Sequence[ChangedBalance], tally: Tally) -> None:
         after = np.array([c.balance_nano for c in changed], dtype=np.int64)
         before = after - np.array([c.amount_nano for c in changed], dtype=np.int64)
         found = find_crossings(before, after, self._thresholds)
@@ -392,30 +343,4 @@ def _batch(rating: Rating, *, batch_key: str) -> LedgerBatch:
         charge_nano=days.charge_nano,
         revenue_nano=rating.revenue_nano,
         entry_key=tuple(days.entry_key),
-    )
-
-
-def _count(days: RatedDays, tally: _Tally) -> None:
-    tally.chunks_settled += 1
-    unrated = sum(reason is not None for reason in days.unrated_reason)
-    tally.points_rated += len(days) - unrated
-    tally.points_unrated += unrated
-    tally.points_estimated += int(np.count_nonzero(days.estimated_wh > 0))
-    tally.charged_nano += sum(days.charge_nano.tolist())
-
-
-def _result(business_date: date, shard: int, shards: int, tally: _Tally) -> SettlementResult:
-    return SettlementResult(
-        business_date=business_date,
-        shard=shard,
-        shards=shards,
-        chunks_settled=tally.chunks_settled,
-        points_rated=tally.points_rated,
-        points_estimated=tally.points_estimated,
-        points_unrated=tally.points_unrated,
-        charged_nano=tally.charged_nano,
-        days_rerated=tally.days_rerated,
-        corrected_nano=tally.corrected_nano,
-        corrected_accounts=tuple(sorted(tally.corrected_accounts)),
-        crossings=tuple(tally.crossings),
     )
