@@ -124,18 +124,24 @@ class Meter:
         first_day, last_day = start_s // DAY_S, max(end_s - 1, start_s) // DAY_S
         if last_day - first_day >= _CACHED_DAYS:
             return self.load.energy_wh(np.arange(start_s, end_s, self.interval_s, dtype=np.int64))
-        parts = [self._day_wh(day) for day in range(first_day, last_day + 1)]
+        self._fill_days(first_day, last_day)
+        parts = [self._days[day] for day in range(first_day, last_day + 1)]
         whole = np.concatenate(parts) if len(parts) != 1 else parts[0]
         offset = (start_s - first_day * DAY_S) // self.interval_s
         return whole[offset : offset + (end_s - start_s) // self.interval_s]
 
-    def _day_wh(self, day: int) -> Int64Array:
-        energy_wh = self._days.get(day)
-        if energy_wh is None:
-            start_s = np.arange(day * DAY_S, (day + 1) * DAY_S, self.interval_s, dtype=np.int64)
-            energy_wh = self.load.energy_wh(start_s)
-            energy_wh.flags.writeable = False
-            while len(self._days) >= _CACHED_DAYS:
-                del self._days[min(self._days)]
-            self._days[day] = energy_wh
-        return energy_wh
+    def _fill_days(self, first_day: int, last_day: int) -> None:
+        """Compute the days that are not kept, at once, and drop the oldest of the others."""
+        missing = [day for day in range(first_day, last_day + 1) if day not in self._days]
+        if not missing:
+            return
+        first_s, end_s = missing[0] * DAY_S, (missing[-1] + 1) * DAY_S
+        load_wh = self.load.energy_wh(np.arange(first_s, end_s, self.interval_s, dtype=np.int64))
+        load_wh.flags.writeable = False
+        per_day = DAY_S // self.interval_s
+        for day in missing:
+            offset = (day - missing[0]) * per_day
+            self._days[day] = load_wh[offset : offset + per_day]
+        for day in sorted(self._days)[:-_CACHED_DAYS]:
+            if not first_day <= day <= last_day:
+                del self._days[day]
