@@ -23,7 +23,15 @@ from rules.table_check import check_table, refuse
 from rules.table_grammar import IntSet, parse_cell
 from rules.table_model import OUTCOMES, SEVERITY, DecisionTable, Outcome, TableRow
 
-__all__ = ["OUTCOMES", "SEVERITY", "DecisionTable", "Outcome", "TableRow", "parse_table"]
+__all__ = [
+    "OUTCOMES",
+    "SEVERITY",
+    "DecisionTable",
+    "Outcome",
+    "TableRow",
+    "parse_table",
+    "read_table",
+]
 
 MAXIMUM_ROWS = 200
 MAXIMUM_INPUTS = 24
@@ -49,6 +57,17 @@ def parse_table(document: Mapping[str, Any], *, name: str = "") -> DecisionTable
     ``name`` stands in messages; without it the table node's own name. Raises `BadInput` whose
     message and ``field`` name the table, the row (from 1) and the column at fault.
     """
+    table = read_table(document, name=name)
+    check_table(table)
+    return table
+
+
+def read_table(document: Mapping[str, Any], *, name: str = "") -> DecisionTable:
+    """Return the table as it is written, not yet checked for what `rules.table_check` demands.
+
+    For the oracle tests and for an editor that wants to show an unfinished table; only a checked
+    table may decide anything. Raises `BadInput` as `parse_table` does.
+    """
     node = _table_node(document, name)
     content = node["content"]
     title = name or str(node.get("name") or node.get("id") or "table")
@@ -63,9 +82,7 @@ def parse_table(document: Mapping[str, Any], *, name: str = "") -> DecisionTable
     rows = tuple(
         _read_row(rule, number, inputs, output, title) for number, rule in enumerate(rules)
     )
-    table = DecisionTable(title, tuple(spec for _, spec in inputs), rows, digest_of(document))
-    check_table(table)
-    return table
+    return DecisionTable(title, tuple(spec for _, spec in inputs), rows, digest_of(document))
 
 
 def digest_of(document: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
+
 from headend.domain.supply import OrderPurpose, Restraint, SupplyBelief, SupplyState
 from rules.eligibility import GUARD, DisconnectFacts, PaymentMode, check_disconnect
 from rules.floors import Floors
