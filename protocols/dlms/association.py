@@ -15,14 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
 
 from headend.domain.errors import (
-    AuthenticationFailed,
-    HeadEndError,
     LocalProtocolError,
-    MeterBusy,
-    MeterMisbehaved,
 )
 from headend.domain.obis import CURRENT_ASSOCIATION
 from protocols.dlms import acse, initiate, xdr
@@ -30,6 +25,15 @@ from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
 from protocols.dlms.acse import Aarq, AssociationResult, Context, Diagnostic, Mechanism
 from protocols.dlms.errors import AccessResult, MalformedData
+from protocols.dlms.events import (
+    Answer,
+    Associated,
+    Challenged,
+    Event,
+    Rejected,
+    Released,
+    StaleAnswer,
+)
 from protocols.dlms.initiate import Conformance, InitiateRequest, InitiateResponse
 from protocols.dlms.security import PlainAnswer, SecureChannel, SecurityFault
 
@@ -79,61 +83,6 @@ _MOVES: dict[_Move, frozenset[State]] = {
 }
 
 
-class StaleAnswer(MeterMisbehaved):
-    """An answer to something else than what is waited for: late, doubled or foreign. Drop it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Challenged:
-    """The meter wants a proof of our keys: call `ClientAssociation.prove`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Associated:
-    """The association is ready; ``negotiated`` is what the meter agreed to."""
-
-    negotiated: InitiateResponse
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The meter rejected the association; `error` says it as the head-end's fault."""
-
-    reason: str
-    transient: bool = False
-    response: rs.ExceptionResponse | rs.ConfirmedServiceError | None = None
-
-    def error(self) -> HeadEndError:
-        """Return `MeterBusy` for a transient rejection, otherwise `AuthenticationFailed`.
-
-        An exception-response in place of the AARE says more, e.g. `CounterRejected`.
-        """
-        if isinstance(self.response, rs.ExceptionResponse):
-            return rs.fault_of(self.response, "the association request")
-        message = f"the meter rejected the association: {self.reason}"
-        return (
-            MeterBusy(message)
-            if self.transient
-            else AuthenticationFailed(message, code=self.reason)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to the request; a refusal that came unciphered is not authenticated."""
-
-    response: rs.Response
-    authenticated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The meter confirmed the release."""
-
-
-Event: TypeAlias = Challenged | Associated | Rejected | Answer | Released
-
-
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     """How to associate. ``challenge`` must be fresh random octets for each association."""
@@ -167,6 +116,10 @@ class ClientAssociation:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def is_ciphered(self) -> bool:
+        return self._channel is not None
 
     @property
     def negotiated(self) -> InitiateResponse:

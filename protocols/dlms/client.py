@@ -7,7 +7,7 @@ returns encoded data and raises the head-end's faults; see `responses` for what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeAlias
 
 from headend.domain.errors import MeterMisbehaved
@@ -20,6 +20,7 @@ MAX_LONG_ANSWER = 1 << 24  # octets over all blocks; a year of quarter hours sta
 
 DrawInvoke: TypeAlias = Callable[[], int]
 Flow: TypeAlias = Generator[rq.Request, rs.Response, bytes]
+ListFlow: TypeAlias = Generator[rq.Request, rs.Response, list[bytes | AccessResult]]
 
 
 def get(
@@ -27,27 +28,25 @@ def get(
 ) -> Flow:
     """Read one attribute, in blocks where the meter chooses to; returns the encoded data."""
     response = yield rq.GetRequest(draw_invoke(), attribute, selection)
-    if not isinstance(response, rs.GetResponseBlock):
-        return _data_of(response, attribute)
-    parts: list[bytes] = []
-    size, block, invoke = 0, 1, response.invoke
-    while True:
-        if not isinstance(response, rs.GetResponseBlock):
-            return _data_of(response, attribute)
-        if isinstance(response.data, AccessResult):
-            raise refusal(response.data, f"reading {attribute}")
-        if response.block != block:
-            raise MeterMisbehaved(f"block {response.block} of {attribute} instead of {block}")
-        parts.append(response.data)
-        size += len(response.data)
-        if size > MAX_LONG_ANSWER:
-            raise MeterMisbehaved(f"more than {MAX_LONG_ANSWER} octets of {attribute}")
-        if response.last:
-            return b"".join(parts)
-        if not response.data:
-            raise MeterMisbehaved(f"an empty block of {attribute}")
-        response = yield rq.GetRequestNext(invoke, block)
-        block += 1
+    what = f"reading {attribute}"
+    if isinstance(response, rs.GetResponseBlock):
+        return (yield from _join_blocks(response, what))
+    return _data_of(response, what)
+
+
+def get_list(attributes: Sequence[rq.Attribute], draw_invoke: DrawInvoke) -> ListFlow:
+    """Read several attributes in one request; returns data or result of each, in order."""
+    items = tuple((attribute, None) for attribute in attributes)
+    response = yield rq.GetRequestList(draw_invoke(), items)
+    what = f"reading a list of {len(items)} attributes"
+    if isinstance(response, rs.GetResponseBlock):
+        joined = yield from _join_blocks(response, what)
+        response = rs.decode_list(response.invoke, joined)
+    if not isinstance(response, rs.GetResponseList):
+        raise rs.fault_of(response, what)
+    if len(response.items) != len(items):
+        raise MeterMisbehaved(f"{len(response.items)} answers to {what}")
+    return list(response.items)
 
 
 def set_attribute(attribute: rq.Attribute, value: bytes, draw_invoke: DrawInvoke) -> Flow:
@@ -71,8 +70,31 @@ def action(method: rq.Attribute, parameter: bytes | None, draw_invoke: DrawInvok
     return response.data if isinstance(response.data, bytes) else b""
 
 
-def _data_of(response: rs.Response, attribute: rq.Attribute) -> bytes:
-    what = f"reading {attribute}"
+def _join_blocks(first: rs.GetResponseBlock, what: str) -> Flow:
+    """Ask for block after block and return the data they carry."""
+    response: rs.Response = first
+    parts: list[bytes] = []
+    size, block = 0, 1
+    while True:
+        if not isinstance(response, rs.GetResponseBlock):
+            return _data_of(response, what)
+        if isinstance(response.data, AccessResult):
+            raise refusal(response.data, what)
+        if response.block != block:
+            raise MeterMisbehaved(f"block {response.block} instead of {block}, {what}")
+        parts.append(response.data)
+        size += len(response.data)
+        if size > MAX_LONG_ANSWER:
+            raise MeterMisbehaved(f"more than {MAX_LONG_ANSWER} octets, {what}")
+        if response.last:
+            return b"".join(parts)
+        if not response.data:
+            raise MeterMisbehaved(f"an empty block, {what}")
+        response = yield rq.GetRequestNext(first.invoke, block)
+        block += 1
+
+
+def _data_of(response: rs.Response, what: str) -> bytes:
     if not isinstance(response, rs.GetResponse):
         raise rs.fault_of(response, what)
     if isinstance(response.data, AccessResult):

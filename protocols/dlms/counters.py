@@ -64,14 +64,15 @@ class CounterCache:
         # Replaced in place: a session that is under way draws from the same block.
         entry.block.next_counter, entry.block.limit = first, first + self._block_size
 
-    async def record(self, access: MeterAccess, entry: MeterCounters, received: int) -> None:
-        """Take over a received counter; raises `MeterMisbehaved` when the store has a higher one.
+    async def check_first(self, access: MeterAccess, entry: MeterCounters, received: int) -> None:
+        """Take over the counter of a session's first answers, and keep it in the store at times.
 
-        ``received`` was already found higher than ``entry.highest_received``.
+        ``received`` was already found higher than ``entry.highest_received``. Raises
+        `MeterMisbehaved` when the store holds a higher one from before this process began.
         """
-        first_time = entry.recorded < 0
         entry.highest_received = max(entry.highest_received, received)
-        if received < 0 or (not first_time and received - entry.recorded < RECORD_EVERY):
+        first_time = entry.recorded < 0
+        if not first_time and received - entry.recorded < RECORD_EVERY:
             return
         grew = await self._store.check_received(
             access.meter_id, access.client_address, access.key_id, received

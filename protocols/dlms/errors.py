@@ -44,6 +44,14 @@ class AccessResult(IntEnum):
 _BUSY = frozenset({AccessResult.TEMPORARY_FAILURE})
 
 
+class AccessRefused(MeterRefused):
+    """The meter answered one request with this result instead of data. Final."""
+
+    def __init__(self, message: str, result: AccessResult) -> None:
+        super().__init__(message, code=result.text)
+        self.result = result
+
+
 class AccessError(HeadEndError):
     """Server role: an object answers a request with this result instead of data."""
 
@@ -65,4 +73,4 @@ def refusal(result: AccessResult, what: str) -> HeadEndError:
     message = f"the meter answered {result.text} to {what}"
     if result in _BUSY:
         return MeterBusy(message)
-    return MeterRefused(message, code=result.text)
+    return AccessRefused(message, result)

@@ -196,6 +196,15 @@ def fault_of(response: Response, what: str) -> HeadEndError:
     return MeterMisbehaved(f"a {type(response).__name__} in answer to {what}")
 
 
+def decode_list(invoke: int, octets: bytes) -> GetResponseList:
+    """Decode the joined blocks of a long answer to a list; raises `MalformedData`."""
+    head = bytes((GET_RESPONSE, _WITH_LIST, invoke))
+    response = decode_response(head + octets)
+    if not isinstance(response, GetResponseList):
+        raise MalformedData("the blocks hold no list of answers")
+    return response
+
+
 def _encode_choice(data: bytes | AccessResult) -> bytes:
     return bytes((1, data)) if isinstance(data, AccessResult) else b"\x00" + data
 

@@ -29,9 +29,8 @@ class ScalerUnit:
 
     def scale(self, raw: int) -> int:
         """Return the value in whole units, rounded down, so that energy is never overstated."""
-        if self.scaler >= 0:
-            return raw * 10**self.scaler
-        return raw // 10**-self.scaler
+        factor = int(10 ** abs(self.scaler))
+        return raw * factor if self.scaler >= 0 else raw // factor
 
 
 def parse_scaler_unit(value: Data) -> ScalerUnit:
