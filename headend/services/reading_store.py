@@ -18,6 +18,7 @@ from headend.ports import Clock
 from headend.ports.readings import Gap, MeterContact, MeterEvent, MeterRegister, StoredDays
 from headend.ports.unit_of_work import Store, UnitOfWork
 from headend.services.meter_reading import PROFILE_CHANNEL, MeterReadout
+from headend.services.reading_validation import FusedDay, count_suspect, judge_days
 
 CASE_OWNER = "meter-data"
 # The length assumed for a day that nothing is known of yet; the meter's own takes its place.
@@ -34,6 +35,7 @@ class CollectionResult:
     days_revised: int = 0
     days_unchanged: int = 0
     intervals: int = 0
+    suspect: int = 0
     registers: int = 0
     clocks_off: int = 0
     identity_mismatches: int = 0
@@ -72,7 +74,15 @@ class ReadingStore:
         self, uow: UnitOfWork, readouts: Sequence[MeterReadout], result: CollectionResult
     ) -> StoredDays:
         now = self._clock.now()
-        days = [day for one in readouts for day in one.days.values() if day.present > 0]
+        days = judge_days(
+            [
+                FusedDay(day, readout.wanted.meter.maximum_current_a)
+                for readout in readouts
+                for day in readout.days.values()
+                if day.present > 0
+            ]
+        )
+        result.suspect += count_suspect(days)
         await uow.readings.record_contacts(
             [
                 MeterContact(
