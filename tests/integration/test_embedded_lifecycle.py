@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from headend.domain.errors import ConfigurationError
-from headend.store import embedded_state
+from headend.store import embedded_host, embedded_state
 from headend.store.embedded import EmbeddedPostgres, find_running
 
 ROOT = Path(__file__).parents[2]
@@ -297,6 +297,25 @@ def test_under_a_closed_folder_it_runs_without_opening_it(closed_base: Path) -> 
     EmbeddedPostgres(state_dir).destroy()
     assert not cluster.exists()
     assert find_running(state_dir) is None
+
+
+def test_programs_out_of_reach_are_copied_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "programs-partial-killed").mkdir()
+    monkeypatch.setattr(embedded_host, "is_reachable", lambda path, account: False)
+    programs = embedded_host.provide_binaries(tmp_path, None)
+    assert programs.is_relative_to(tmp_path)
+    done = subprocess.run(
+        [programs / "initdb", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "PostgreSQL" in done.stdout, done.stderr  # it found its own libpq by a relative path
+    assert (programs.parent / "share" / "postgres.bki").is_file()
+    assert not (tmp_path / "programs-partial-killed").exists()
+    assert embedded_host.provide_binaries(tmp_path, None) == programs
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
