@@ -24,7 +24,8 @@ from protocols.simulator.meter import Meter
 from protocols.simulator.objects import FRAME_COUNTER, DeviceIdentity, MeterObjects
 
 PUBLIC_CLIENT = 16  # reads identity and counter without security (Green Book convention)
-MANAGEMENT_CLIENT = 1
+MANAGEMENT_CLIENT = 1  # HLS-GMAC; the only one that may switch
+READING_CLIENT = 2  # LLS by the meter's password; reads everything
 MAX_PDU = 1024
 COUNTER_BLOCK = 4096  # own counters reserved with one journal line
 RECEIVED_BLOCK = 256  # how far received counters may run ahead of the journal
@@ -112,6 +113,8 @@ class Device:
         """Return what a client must present now; raises `KeyError` for one that has no access."""
         if client_address == PUBLIC_CLIENT:
             return _PUBLIC_ACCESS
+        if client_address == READING_CLIENT and self.spec.password:
+            return ClientAccess("lls", password=self.spec.password.encode(), may_write=False)
         if client_address != MANAGEMENT_CLIENT:
             raise KeyError(client_address)
         encryption_key = bytes.fromhex(self.spec.encryption_key)
@@ -204,10 +207,10 @@ class _Clients(Mapping[int, ClientAccess]):
         return self._device.access(client_address)
 
     def __iter__(self) -> Iterator[int]:
-        return iter((MANAGEMENT_CLIENT, PUBLIC_CLIENT))
+        return iter((MANAGEMENT_CLIENT, READING_CLIENT, PUBLIC_CLIENT))
 
     def __len__(self) -> int:
-        return 2
+        return 3
 
 
 def is_association_request(apdu: bytes) -> bool:
