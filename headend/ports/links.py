@@ -30,3 +30,7 @@ class LinkRepository(Protocol):
     async def release(self, link_ids: Sequence[int], *, holder: str) -> None:
         """Give the leases back at once."""
         ...
+
+    async def move_endpoint(self, old: str, new: str) -> bool:
+        """Give a link another endpoint, as when a concentrator got a new address."""
+        ...

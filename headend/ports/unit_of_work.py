@@ -20,6 +20,7 @@ from headend.ports.registry import RegistryRepository
 from headend.ports.runs import RunRepository
 from headend.ports.settlement import SettlementRepository
 from headend.ports.supply import SupplyRepository
+from headend.ports.tariffs import TariffRepository
 
 
 class UnitOfWork(Protocol):
@@ -55,6 +56,8 @@ class UnitOfWork(Protocol):
     def settlement(self) -> SettlementRepository: ...
     @property
     def supply(self) -> SupplyRepository: ...
+    @property
+    def tariffs(self) -> TariffRepository: ...
 
 
 class Store(Protocol):

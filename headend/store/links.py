@@ -39,3 +39,7 @@ class PostgresLinkRepository:
         await self._connection.execute(
             _QUERIES["release"], {"link_ids": list(link_ids), "holder": holder}
         )
+
+    async def move_endpoint(self, old: str, new: str) -> bool:
+        cursor = await self._connection.execute(_QUERIES["move_endpoint"], {"old": old, "new": new})
+        return await cursor.fetchone() is not None

@@ -24,6 +24,7 @@ from headend.store.registry import PostgresRegistryRepository
 from headend.store.runs import PostgresRunRepository
 from headend.store.settlement import PostgresSettlementRepository
 from headend.store.supply import PostgresSupplyRepository
+from headend.store.tariffs import PostgresTariffRepository
 
 
 class PostgresUnitOfWork:
@@ -91,6 +92,10 @@ class PostgresUnitOfWork:
     @cached_property
     def supply(self) -> PostgresSupplyRepository:
         return PostgresSupplyRepository(self._connection)
+
+    @cached_property
+    def tariffs(self) -> PostgresTariffRepository:
+        return PostgresTariffRepository(self._connection)
 
 
 class PostgresStore:

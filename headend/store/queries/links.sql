@@ -18,3 +18,6 @@ returning link_id
 
 -- name: release
 delete from link_lease where holder = %(holder)s and link_id = any(%(link_ids)s)
+
+-- name: move_endpoint
+update link set endpoint = %(new)s where endpoint = %(old)s returning link_id
