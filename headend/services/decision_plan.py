@@ -1,0 +1,130 @@
+"""Which way a decision goes: whether anything follows, and whether a notice cycle still holds.
+
+Pure: facts and the table's outcome in, an answer out. `headend.services.decision_effects` acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from headend.domain.days import local_day
+from headend.ports.notices import CycleClose, NoticeState
+from headend.ports.policies import AccountFacts
+from rules.notices import NoticeStage
+from rules.table import Outcome
+
+# Business time between two attempts on a planned disconnect that was refused or came to nothing.
+RETRY_SPACING = timedelta(hours=1)
+
+# What makes delivered notices worthless, by the trigger that tells of it.
+RESTARTS: dict[str, CycleClose] = {
+    "hold_ended": CycleClose.HOLD_ENDED,
+    "reversal": CycleClose.REVERSAL,
+    "re_rating": CycleClose.RE_RATING,
+    "reconnection": CycleClose.RECONNECTION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why and when a decision is made."""
+
+    trigger: str
+    at: datetime
+    business_date: date
+    payment_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One usage point's facts and what the table made of them.
+
+    ``outcome`` is the table's, unless the account's emergency credit still covers what it owes:
+    then a disconnect is an arrears warning.
+    """
+
+    facts: AccountFacts
+    outcome: Outcome
+    row: int
+    shown: Mapping[str, Any]
+    threshold_nano: int | None
+
+    @property
+    def covered(self) -> bool:
+        """Whether the balance is known and does not permit a cut: money, not doubt, decides."""
+        balance = self.facts.balance_nano
+        if balance is None:
+            return False
+        return self.threshold_nano is None or balance >= self.threshold_nano
+
+
+def needs_effects(judged: Judged) -> bool:
+    """Say whether a decision changes anything or ends something; the rest is not even stored."""
+    facts = judged.facts
+    return (
+        judged.outcome is not Outcome.NONE
+        or facts.cycle_id is not None
+        or facts.open_disconnect == "unsent"
+    )
+
+
+def closes_cycle(judged: Judged, occasion: Occasion) -> CycleClose | None:
+    """Say why the open notice cycle ends here, or None when it goes on."""
+    facts, at = judged.facts, occasion.at
+    if facts.cycle_id is None or facts.cycle_opened_at is None:
+        return None
+    if facts.cycle_account_id != facts.account_id:
+        return CycleClose.MOVED_OUT
+    if judged.outcome is Outcome.RECONNECT:
+        return CycleClose.PAID
+    if facts.arrears_restraint:
+        return CycleClose.DISCONNECTED
+    noticed = state_of(facts, NoticeStage.DISCONNECT_NOTICE)
+    if judged.covered and (judged.outcome is Outcome.NONE or noticed is not None):
+        return CycleClose.PAID
+    if noticed is None:
+        return None  # it has only warned: no waiting time runs that anything could restart
+    if occasion.trigger in RESTARTS:
+        return RESTARTS[occasion.trigger]
+    if facts.hold_ended_at is not None and facts.hold_ended_at > facts.cycle_opened_at:
+        return CycleClose.HOLD_ENDED
+    if noticed == NoticeState.FAILED:
+        return CycleClose.NOTICE_FAILED
+    lapsed = facts.expires_at is not None and at > facts.expires_at
+    return CycleClose.EXPIRED if lapsed and facts.open_disconnect != "in_flight" else None
+
+
+def plan_attempt(at: datetime, expires_at: datetime | None) -> datetime | None:
+    """Return when to try a disconnect again, or None when its tolerance is used up."""
+    retry_at = at + RETRY_SPACING
+    return retry_at if expires_at is not None and retry_at <= expires_at else None
+
+
+def occasion_at(
+    trigger: str, at: datetime, *, zone: str, payment_id: int | None = None
+) -> Occasion:
+    """Return an occasion of the local day of ``at``."""
+    return Occasion(trigger, at, local_day(at, zone), payment_id)
+
+
+def withdraws(judged: Judged, closed: CycleClose | None) -> bool:
+    """Whether an unsent disconnect no longer has what it rests on."""
+    return (
+        judged.outcome is not Outcome.DISCONNECT
+        or closed is not None
+        or bool(judged.facts.hold_kinds)
+    )
+
+
+def is_due(facts: AccountFacts, at: datetime) -> bool:
+    """Say whether the cycle's planned instant, or a retry, has come."""
+    return facts.next_decision_at is not None and facts.next_decision_at <= at
+
+
+def state_of(facts: AccountFacts, stage: NoticeStage) -> str | None:
+    """Return the state of a stage in the open cycle; None when it has no such notice."""
+    states = dict(zip(facts.stage_names, facts.stage_states, strict=True))
+    return states.get(stage.value)
