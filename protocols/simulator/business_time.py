@@ -105,4 +105,8 @@ class BusinessClock:
             since_us = self._since_us[-1]
         self._since_us.append(since_us)
         self._offset_us.append(offset_us)
+        self.restore_told(told_us)
+
+    def restore_told(self, told_us: int) -> None:
+        """Know of a business instant that an earlier run has told someone."""
         self._told_us = max(self._told_us, told_us)

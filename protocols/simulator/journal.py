@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from headend.domain.errors import ConfigurationError
+from headend.domain.errors import ConfigurationError, InvariantViolated
 
 VERSION = 1
 _HEADER = {"kind": "journal", "version": VERSION}
@@ -45,6 +45,7 @@ class FileJournal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(path.with_name(path.name + ".lock"))
         self._descriptor: int | None = None
+        self._closed = False
 
     def replay(self) -> list[dict[str, Any]]:
         """Return every whole record of earlier runs, oldest first.
@@ -62,8 +63,8 @@ class FileJournal:
             self._check_header(records[0])
         return records[1:]
 
-    def rewrite(self, records: Iterable[Record]) -> None:
-        """Replace the file by the given records at once, and append from then on."""
+    def rewrite(self, records: Iterable[Record]) -> int:
+        """Replace the file by the given records at once; return the descriptor to append to."""
         fresh = self._path.with_name(self._path.name + ".new")
         with fresh.open("wb") as file:
             file.write(_line(_HEADER))
@@ -74,16 +75,20 @@ class FileJournal:
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        return self._descriptor
 
     def append(self, record: Record) -> None:
         """Write one record before its effect is seen."""
-        if self._descriptor is None:
-            self.rewrite(self.replay())
-        assert self._descriptor is not None  # noqa: S101  (rewrite opened it)
-        os.write(self._descriptor, _line(record))
+        if self._closed:
+            raise InvariantViolated(f"a record for {self._path} came after it was closed")
+        descriptor = self._descriptor
+        if descriptor is None:
+            descriptor = self.rewrite(self.replay())
+        os.write(descriptor, _line(record))
 
     def close(self) -> None:
-        """Close the file and let another process have it."""
+        """Close the file and let another process have it; no record may follow."""
+        self._closed = True
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

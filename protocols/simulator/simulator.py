@@ -15,6 +15,8 @@ from protocols.simulator.fleet import FleetSpec
 from protocols.simulator.journal import FileJournal, Journal, NoJournal
 from protocols.simulator.load import CHINA_OFFSET_S
 
+ALL_METERS = "*"
+
 
 class Simulator:
     """Builds the fleet, takes up the state of earlier runs, and answers the control socket."""
@@ -58,6 +60,7 @@ class Simulator:
         if self._file is not None:
             self._record_clock()
             self._file.close()
+            self._file = None
 
     def device(self, meter_no: str) -> Device:
         """Return one meter's device; raises `NotFound`."""
@@ -72,7 +75,14 @@ class Simulator:
         self._record_clock()
 
     def set_fault(self, target: str, fault: Fault) -> None:
-        """Switch a fault of a meter, or of a concentrator by its name; raises `NotFound`."""
+        """Switch a fault on, of a meter, of a concentrator by its name, or of all meters (``*``).
+
+        Raises `NotFound`.
+        """
+        if target == ALL_METERS:
+            for device in self.devices.values():
+                device.set_fault(fault)
+            return
         concentrator = self.concentrators.get(target)
         if concentrator is None:
             self.device(target).set_fault(fault)
@@ -83,7 +93,11 @@ class Simulator:
             concentrator.hang_up()
 
     def clear_fault(self, target: str, kind: FaultKind | None) -> None:
-        """Clear one kind of fault, or all, of a meter or concentrator; raises `NotFound`."""
+        """Clear one kind of fault, or all, of a target as in `set_fault`; raises `NotFound`."""
+        if target == ALL_METERS:
+            for device in self.devices.values():
+                device.clear_fault(kind)
+            return
         concentrator = self.concentrators.get(target)
         if concentrator is None:
             self.device(target).clear_fault(kind)
@@ -112,6 +126,10 @@ class Simulator:
         """Replay earlier runs, settle what fell due meanwhile, and write the state compactly."""
         for record in journal.replay():
             self._replay(record)
+        for device in self.devices.values():
+            # A movement that was journaled was told: the clock may not go behind it either.
+            for movement in device.contact.movements[-1:]:
+                self.clock.restore_told(movement.business_us)
         journal.rewrite(list(self._snapshot()))
 
     def _replay(self, record: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headend.domain.errors import BadInput, ConfigurationError, NotFound
+from headend.domain.errors import BadInput, ConfigurationError, InvariantViolated, NotFound
 from protocols.simulator.business_time import BusinessClock
 from protocols.simulator.faults import Fault, FaultKind
 from protocols.simulator.fleet import FleetSpec, make_fleet
@@ -181,6 +182,43 @@ def test_the_clock_never_goes_back_over_a_restart(wall: WallClock, state: Path) 
         again.set_offset(0)
     again.set_offset(90_000)
     kill(again)
+
+
+def test_the_clock_never_goes_behind_a_movement_of_an_earlier_run(
+    wall: WallClock, state: Path
+) -> None:
+    simulator = start(wall, state)
+    simulator.set_offset(100)
+    wall.advance(50)
+    simulator.device(FIRST).contact.remote_disconnect()
+    wall.advance(1)
+    moved_us = simulator.device(FIRST).contact.movements[0].business_us
+    kill(simulator)
+    again = start(wall, state)
+    with pytest.raises(BadInput):
+        again.set_offset((moved_us - wall.us) / 1_000_000 - 0.5)
+    again.set_offset((moved_us - wall.us) / 1_000_000 + 0.5)
+    kill(again)
+
+
+def test_a_fault_of_all_meters_is_set_and_cleared_at_once(wall: WallClock, state: Path) -> None:
+    simulator = start(wall, state)
+    simulator.set_fault("*", Fault(FaultKind.BUSY))
+    assert all(device.fault(FaultKind.BUSY) for device in simulator.devices.values())
+    simulator.clear_fault("*", None)
+    assert not any(device.faults for device in simulator.devices.values())
+    kill(simulator)
+
+
+def test_after_stop_nothing_is_written_any_more(wall: WallClock, state: Path) -> None:
+    simulator = start(wall, state)
+    asyncio.run(simulator.stop())
+    before = state.read_bytes()
+    asyncio.run(simulator.stop())
+    with pytest.raises(InvariantViolated):
+        simulator.device(FIRST).contact.remote_disconnect()
+    assert simulator.device(FIRST).contact.pending is None
+    assert state.read_bytes() == before
 
 
 def test_a_stranger_is_not_found(wall: WallClock, state: Path) -> None:
