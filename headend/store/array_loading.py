@@ -53,5 +53,7 @@ def load_arrays_as_numpy(context: AdaptContext) -> None:
     """Make a cursor return ``bigint[]`` as int64 and ``smallint[]`` as int16 arrays."""
     if context.adapters is None:
         raise InvariantViolated("a cursor without adapters")
-    context.adapters.register_loader("int8[]", _BigintArrayLoader)
-    context.adapters.register_loader("int2[]", _SmallintArrayLoader)
+    types = context.adapters.types
+    # By number: the name "int8[]" would stand for the element type here.
+    context.adapters.register_loader(types["int8"].array_oid, _BigintArrayLoader)
+    context.adapters.register_loader(types["int2"].array_oid, _SmallintArrayLoader)

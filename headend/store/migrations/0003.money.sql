@@ -102,7 +102,8 @@ create table account_day (
     primary key (account_id, usage_point_id, business_date),
     check (unrated_reason is null or (charge_nano = 0 and energy_wh = 0))
 ) partition by range (business_date);
-create index account_day_not_actual on account_day (business_date, account_id) where worst_quality > 1;
+create index account_day_open on account_day (business_date, account_id)
+    where worst_quality > 1 or unrated_reason is not null;
 comment on table account_day is 'what was rated for an account, usage point and day, after the multiplier, and on what it rests';
 comment on column account_day.profile_revision is
     'sum over the day''s meters of (profile revision + 1), less 1: grows with every revision; -1 when nothing was read';

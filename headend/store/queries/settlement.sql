@@ -179,7 +179,8 @@ with candidate as (
     select d.account_id, d.usage_point_id, d.business_date, d.profile_revision, d.unrated_reason
     from account_day d
     where d.business_date between %(first)s and %(last)s
-      and d.worst_quality > 1 and mod(d.account_id, %(shards)s) = %(shard)s
+      and (d.worst_quality > 1 or d.unrated_reason is not null)
+      and mod(d.account_id, %(shards)s) = %(shard)s
     union
     select d.account_id, d.usage_point_id, d.business_date, d.profile_revision, d.unrated_reason
     from profile_day_revision r
