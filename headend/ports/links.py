@@ -31,6 +31,6 @@ class LinkRepository(Protocol):
         """Give the leases back at once."""
         ...
 
-    async def move_endpoint(self, old: str, new: str) -> bool:
-        """Give a link another endpoint, as when a concentrator got a new address."""
+    async def move_concentrator(self, concentrator_no: str, endpoint: str) -> bool:
+        """Give a concentrator's link its new endpoint; False when it has it already."""
         ...

@@ -40,6 +40,9 @@ class PostgresLinkRepository:
             _QUERIES["release"], {"link_ids": list(link_ids), "holder": holder}
         )
 
-    async def move_endpoint(self, old: str, new: str) -> bool:
-        cursor = await self._connection.execute(_QUERIES["move_endpoint"], {"old": old, "new": new})
+    async def move_concentrator(self, concentrator_no: str, endpoint: str) -> bool:
+        cursor = await self._connection.execute(
+            _QUERIES["move_concentrator"],
+            {"concentrator_no": concentrator_no, "endpoint": endpoint},
+        )
         return await cursor.fetchone() is not None

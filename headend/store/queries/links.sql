@@ -19,5 +19,9 @@ returning link_id
 -- name: release
 delete from link_lease where holder = %(holder)s and link_id = any(%(link_ids)s)
 
--- name: move_endpoint
-update link set endpoint = %(new)s where endpoint = %(old)s returning link_id
+-- name: move_concentrator
+update link l set endpoint = %(endpoint)s
+from concentrator c
+where c.link_id = l.link_id and c.concentrator_no = %(concentrator_no)s
+  and l.endpoint <> %(endpoint)s
+returning l.link_id
