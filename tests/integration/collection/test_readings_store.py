@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -15,21 +14,11 @@ from headend.domain.reading import ProfileDay, Quality, RegisterReading
 from headend.ports.readings import Gap, MeterContact, MeterEvent, MeterRegister, StoredDays
 from headend.ports.unit_of_work import Store
 from headend.store.database import open_pool
-from headend.store.unit_of_work import PostgresStore
 
 DAY = date(2026, 3, 2)
 AT = datetime(2026, 3, 3, 0, 5, tzinfo=UTC)
 LATER = AT + timedelta(hours=3)
 N = 96
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_pool(database_url) as pool:
-        store = PostgresStore(pool)
-        async with store.transaction() as uow:
-            await uow.readings.ensure_partitions(date(2026, 2, 1), date(2026, 4, 30))
-        yield store
 
 
 def profile_day(
