@@ -11,11 +11,20 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from headend.domain.days import local_day
+from headend.ports.policies import DecisionRecord
 from headend.ports.unit_of_work import Store
+from headend.services.decisions import DecisionRunResult, Decisions
+from headend.services.guard import Guard
+from headend.services.holds import Holds
+from headend.services.notices import Notices
+from headend.services.policies import Policies
+from headend.services.supply_control import SupplyControl
 from headend.store.database import open_pool
 from headend.store.unit_of_work import PostgresStore
 from headend.testing.clock import FakeClock
 from headend.testing.notifier import FakeNotifier
+from rules.governor import GovernorLimits
 
 # A Monday, 08:30 in Shanghai: the hour of the daily decision.
 START = datetime(2026, 3, 2, 0, 30, tzinfo=UTC)
@@ -197,3 +206,65 @@ def district(database_url: str, clock: FakeClock) -> Any:
 async def store(database_url: str) -> AsyncIterator[Store]:
     async with open_pool(database_url) as pool:
         yield PostgresStore(pool)
+
+
+@dataclass
+class Services:
+    """The decision services, wired as `headend.bootstrap` wires them."""
+
+    store: Store
+    clock: FakeClock
+    notifier: FakeNotifier
+    policies: Policies
+    notices: Notices
+    decisions: Decisions
+    holds: Holds
+    supply_control: SupplyControl
+
+    async def decide_day(self, *, shards: int = 1) -> list[DecisionRunResult]:
+        """Run the daily decision for the local day of the clock."""
+        day = local_day(self.clock.now(), "Asia/Shanghai")
+        return [
+            await self.decisions.decide_shard(day, shard=shard, shards=shards)
+            for shard in range(shards)
+        ]
+
+    async def decide(self, household: Household, trigger: str) -> list[DecisionRecord]:
+        """Decide one account in a transaction of its own."""
+        async with self.store.transaction() as uow:
+            return await self.decisions.decide_account(
+                uow, household.account_id, trigger=trigger
+            )
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest instant at which a notice or a planned decision is due."""
+        async with self.store.transaction() as uow:
+            dues = [await self.notices.next_due(uow), await self.decisions.next_due(uow)]
+        return min((due for due in dues if due is not None), default=None)
+
+
+@pytest.fixture
+async def services(
+    store: Store, clock: FakeClock, notifier: FakeNotifier, district: District
+) -> Services:
+    policies = Policies(store=store, clock=clock)
+    await policies.ensure_default_policy()
+    notices = Notices(store=store, notifier=notifier, clock=clock, policies=policies)
+    supply_control = SupplyControl(clock=clock, guard=Guard(policies), limits=GovernorLimits())
+    decisions = Decisions(
+        store=store,
+        clock=clock,
+        policies=policies,
+        notices=notices,
+        supply_control=supply_control,
+    )
+    return Services(
+        store,
+        clock,
+        notifier,
+        policies,
+        notices,
+        decisions,
+        Holds(store, clock, decisions),
+        supply_control,
+    )
