@@ -386,4 +386,4 @@ def reasons_as_markdown() -> str:
                 clearer = f"{text.cleared_by.zh} / {text.cleared_by.en}"
                 lines.append(f"| `{reason}` | {text.zh} | {text.en} | {clearer} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n") + "\n"

@@ -1,8 +1,9 @@
 """The language of a decision table's cell, and what a cell means.
 
-    cell        = "" | list | alternative *( "," alternative )      ; "" matches anything
+    cell        = "" | list | both | alternative *( "," alternative ) ; "" matches anything
     list        = ["not"] "in" "[" literal *( "," literal ) "]"
-    alternative = range | comparison ["and" comparison] | literal   ; "," means or
+    both        = comparison "and" comparison
+    alternative = range | comparison | literal                      ; "," means or
     comparison  = ("<" | "<=" | ">" | ">=" | "==" | "!=") literal
     range       = ("[" | "(") number ".." number ("]" | ")")        ; numbers only
     literal     = number | text | "true" | "false" | date
@@ -154,7 +155,12 @@ class _Reader:
             matched = self._read_list()
         else:
             matched = self._read_alternative()
+            if self._tokens[0].kind == "op" and self._peek() == _Token("word", "and"):
+                self._take()
+                matched = intersect(matched, self._read_comparison())
             while self._peek() == _Token("punct", ","):
+                if _Token("word", "and") in self._tokens:
+                    raise _refuse(self._spec, "'and' and ',' cannot stand in one cell")
                 self._take()
                 matched = union(matched, self._read_alternative())
         if self._next < len(self._tokens):
@@ -200,11 +206,7 @@ class _Reader:
         if token is not None and token.kind == "punct" and token.text in "[(":
             return self._read_range()
         if token is not None and token.kind == "op":
-            matched = self._read_comparison()
-            if self._peek() == _Token("word", "and"):
-                self._take()
-                matched = intersect(matched, self._read_comparison())
-            return matched
+            return self._read_comparison()
         value = self._read_literal()
         return ((value, value),)
 

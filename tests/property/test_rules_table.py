@@ -102,24 +102,24 @@ def cells(draw: st.DrawFn, name: str) -> str:
         return f"{draw(st.sampled_from(operators))} {literal(draw(some))}"
 
     def alternative() -> str:
-        forms = ["literal", "comparison", "both"] + ["range"] * (2 * (kind is FactKind.NUMBER))
+        forms = ["literal", "comparison"] + ["range"] * (2 * (kind is FactKind.NUMBER))
         match draw(st.sampled_from(forms)):
             case "literal":
                 return literal(draw(some))
             case "comparison":
                 return comparison()
-            case "both":
-                return f"{comparison()} and {comparison()}"
             case _:
                 low, high = draw(some), draw(some)
                 opening, closing = draw(st.sampled_from("[(")), draw(st.sampled_from("])"))
                 return f"{opening}{literal(low)}..{literal(high)}{closing}"
 
-    match draw(st.sampled_from(["any", "any", "one", "one", "many", "in", "not in"])):
+    match draw(st.sampled_from(["any", "any", "one", "one", "both", "many", "in", "not in"])):
         case "any":
             return ""
         case "one":
             return alternative()
+        case "both":
+            return f"{comparison()} and {comparison()}"
         case "many":
             return ", ".join(alternative() for _ in range(draw(st.integers(2, 3))))
         case word:
@@ -386,6 +386,13 @@ def test_zen_skips_a_cell_that_it_cannot_read_and_we_refuse_it() -> None:
     assert decision.evaluate({"balance_yuan": -5})["result"] == {"outcome": "none"}
     with pytest.raises(BadInput, match="row 1, column 'balance_yuan'"):
         read_table(document)
+
+
+def test_zen_binds_a_comma_tighter_than_and_so_we_refuse_the_mixture() -> None:
+    mixed = "0, < 0 and < 0"
+    assert zen.evaluate_unary_expression(mixed, {"$": 0}) is False  # (0 or < 0) and < 0
+    with pytest.raises(BadInput, match="cannot stand in one cell"):
+        read_table(document_of(["balance_yuan"], [[mixed, "none"], ["", "none"]]))
 
 
 def test_one_account_is_decided_like_a_fleet() -> None:
