@@ -17,6 +17,7 @@ from headend.ports.payments import PaymentRepository
 from headend.ports.policies import PolicyRepository
 from headend.ports.readings import ReadingRepository
 from headend.ports.registry import RegistryRepository
+from headend.ports.reports import ReportRepository
 from headend.ports.runs import RunRepository
 from headend.ports.settlement import SettlementRepository
 from headend.ports.supply import SupplyRepository
@@ -50,6 +51,8 @@ class UnitOfWork(Protocol):
     def readings(self) -> ReadingRepository: ...
     @property
     def registry(self) -> RegistryRepository: ...
+    @property
+    def reports(self) -> ReportRepository: ...
     @property
     def runs(self) -> RunRepository: ...
     @property

@@ -21,6 +21,7 @@ from headend.store.payments import PostgresPaymentRepository
 from headend.store.policies import PostgresPolicyRepository
 from headend.store.readings import PostgresReadingRepository
 from headend.store.registry import PostgresRegistryRepository
+from headend.store.reports import PostgresReportRepository
 from headend.store.runs import PostgresRunRepository
 from headend.store.settlement import PostgresSettlementRepository
 from headend.store.supply import PostgresSupplyRepository
@@ -80,6 +81,10 @@ class PostgresUnitOfWork:
     @cached_property
     def registry(self) -> PostgresRegistryRepository:
         return PostgresRegistryRepository(self._connection)
+
+    @cached_property
+    def reports(self) -> PostgresReportRepository:
+        return PostgresReportRepository(self._connection)
 
     @cached_property
     def runs(self) -> PostgresRunRepository:
