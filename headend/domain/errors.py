@@ -95,6 +95,12 @@ class Conflict(BadInput):
         super().__init__(message, field=field, code=code)
 
 
+class StorageUnavailable(HeadEndError):
+    """The database is not there or too busy; the transaction was rolled back, retrying is safe."""
+
+    retryable = True
+
+
 class ConfigurationError(HeadEndError):
     """The deployment is not usable as configured; the message names the way out (exit code 2)."""
 

@@ -9,6 +9,7 @@ from headend.ports.accounts import AccountRepository
 from headend.ports.audit import AuditRepository
 from headend.ports.cases import CaseRepository
 from headend.ports.holds import HoldRepository
+from headend.ports.idempotency import IdempotencyRepository
 from headend.ports.ledger import LedgerRepository
 from headend.ports.links import LinkRepository
 from headend.ports.notices import NoticeRepository
@@ -21,6 +22,7 @@ from headend.ports.reports import ReportRepository
 from headend.ports.runs import RunRepository
 from headend.ports.settlement import SettlementRepository
 from headend.ports.supply import SupplyRepository
+from headend.ports.supply_views import SupplyViewRepository
 from headend.ports.tariffs import TariffRepository
 
 
@@ -35,6 +37,8 @@ class UnitOfWork(Protocol):
     def cases(self) -> CaseRepository: ...
     @property
     def holds(self) -> HoldRepository: ...
+    @property
+    def idempotency(self) -> IdempotencyRepository: ...
     @property
     def ledger(self) -> LedgerRepository: ...
     @property
@@ -60,6 +64,8 @@ class UnitOfWork(Protocol):
     @property
     def supply(self) -> SupplyRepository: ...
     @property
+    def supply_views(self) -> SupplyViewRepository: ...
+    @property
     def tariffs(self) -> TariffRepository: ...
 
 
@@ -67,5 +73,15 @@ class Store(Protocol):
     """Opens transactions."""
 
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Begin; commit at the end of the block, roll back when it raises."""
+        """Begin; commit at the end of the block, roll back when it raises.
+
+        Raises `StorageUnavailable` when the database is not there or too busy.
+        """
+        ...
+
+    def enclosing_transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Begin a transaction that others of this task join: what they did commits with it.
+
+        A joined block that raises undoes its own part. Tasks started inside do not join.
+        """
         ...
