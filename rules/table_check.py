@@ -152,7 +152,8 @@ def _check_reconnect_above_cut(checked: _Checked) -> None:
             threshold = table.cut_threshold_nano(cut_row)
             if threshold is None or floor > threshold:
                 continue
-            if meet([others(checked.possible[row]), others(checked.possible[cut_row])]):
+            # Certain boxes suffice: with an unknown fact neither row acts on its own.
+            if meet([others(checked.certain[row]), others(checked.certain[cut_row])]):
                 message = (
                     f"reconnecting must need a balance above the threshold at which row"
                     f" {cut_row + 1} cuts the same account"

@@ -44,7 +44,7 @@ MAXIMUM_DIGITS = 18
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<date>d\(\s*(?:"(?P<d1>[^"]*)"|'(?P<d2>[^']*)')\s*\))
-      | (?P<number>-?\d+(?:\.\d+)?)
+      | (?P<number>-?[0-9]+(?:\.[0-9]+)?)
       | (?P<text>"[^"\\]*"|'[^'\\]*')
       | (?P<op><=|>=|==|!=|<|>)
       | (?P<dots>\.\.)
@@ -264,7 +264,7 @@ class _Reader:
         return int(encode_value(self._spec, value))
 
     def _read_date(self, text: str) -> date:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             raise _refuse(self._spec, f"{text!r} is no date such as 2026-01-31")
         try:
             return date.fromisoformat(text)
