@@ -183,7 +183,7 @@ def _wire(
         holds=Holds(store, clock, decisions),
         decisions=decisions,
         payments=Payments(store, clock, decisions.decide_account),
-        accounts=Accounts(store, clock),
+        accounts=Accounts(store),
         billing_run=BillingRun(store, clock, on_rerated=rerated),
         collection=Collection(store, clock, links, vault),
         runs=runs,
