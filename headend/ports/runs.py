@@ -65,7 +65,7 @@ class BusinessRun:
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """``kind`` waits for every due run of ``needs``, at most ``give_up_s`` of business time.
+    """``kind`` waits for every due run of ``needs``, ``give_up_s`` from when both were due.
 
     With ``later_dates`` runs of ``needs`` for later dates are waited for as well.
     """

@@ -22,8 +22,8 @@ LONGEST_CATCH_UP_DAYS = 31
 class ScheduleSettings:
     """When work is due, in the wall-clock time of ``zone``, and how long it waits for other work.
 
-    ``*_patience_s`` is business time after the run's own due time: settlement then goes on with
-    what has been read, and decisions with what has been settled.
+    ``*_patience_s`` is business time from when both the run and what it waits for were due:
+    settlement then goes on with what has been read, and decisions with what has been settled.
     """
 
     zone: str = DEFAULT_ZONE

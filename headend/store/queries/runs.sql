@@ -16,7 +16,7 @@ where kind = %(kind)s and state = 'done'
 -- A run left running without a lease goes back to due: its holder is dead, or too late to finish it.
 -- A run waits for every unfinished run that it needs and that is due, of its own date (or of later
 -- dates too), and for its own kind of earlier dates, since each day builds on the one before; but
--- no longer than its patience.
+-- no longer than its patience from when both are due.
 -- name: claim_due
 with candidate as (
     select r.kind, r.business_date, r.scope
@@ -27,10 +27,10 @@ with candidate as (
     where r.state in ('due', 'running') and r.due_at <= %(now)s
       and (r.lease_until is null or r.lease_until < clock_timestamp())
       and (d.needs is null
-           or r.due_at + make_interval(secs => d.give_up_s) <= %(now)s
            or not exists (
                select from business_run w
                where w.state in ('due', 'running') and w.due_at <= %(now)s
+                 and greatest(r.due_at, w.due_at) + make_interval(secs => d.give_up_s) > %(now)s
                  and ((w.kind = d.needs
                        and (w.business_date = r.business_date
                             or d.later and w.business_date > r.business_date))

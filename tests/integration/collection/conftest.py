@@ -121,7 +121,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def store(pool: Pool) -> PostgresStore:
     store = PostgresStore(pool)
     async with store.transaction() as uow:
-        await uow.readings.ensure_partitions(date(2026, 2, 1), date(2026, 4, 30))
+        await uow.readings.ensure_partitions(date(2026, 2, 26), date(2026, 3, 12))
     async with pool.connection() as connection:
         await connection.execute("insert into tariff (tariff_code, document) values ('RES', '{}')")
     return store
