@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from headend.domain.errors import BadInput
 from headend.domain.supply import OrderPurpose
 from rules.eligibility import DisconnectFacts, check_disconnect
+from rules.facts import FACTS
 from rules.floors import Floors, parse_floors
 from rules.moratorium import DailyWindow, day_facts
 from rules.notices import plan_notice_cycle
@@ -81,6 +82,14 @@ def test_every_pack_in_the_folder_loads_under_the_default_floors() -> None:
         policy = parse_policy(document, table)
         assert policy.pack == path.stem
         assert policy.notices_under(Floors())
+
+
+def test_the_documentation_lists_every_fact() -> None:
+    written = (PACKS.parents[1] / "docs" / "decision-tables.md").read_text(encoding="utf-8")
+    for spec in FACTS.values():
+        assert f"| `{spec.name}` | {spec.unit or ''}".rstrip() in written
+        assert all(f'`"{value}"`' in written for value in spec.values)
+        assert spec.meaning in written
 
 
 def test_a_policy_looser_than_the_deployment_is_refused_by_field() -> None:
