@@ -51,7 +51,8 @@ class District:
         self._count = 0
         self.run(
             "insert into area (area_code, name) values ('A', 'A');"
-            "insert into transformer_area (transformer_area_code, name, area_id) values ('T', 'T', 1);"
+            "insert into transformer_area (transformer_area_code, name, area_id)"
+            " values ('T', 'T', 1);"
             "insert into link (endpoint) values ('dlms+tcp://127.0.0.1:1');"
             "insert into tariff (tariff_code, document) values ('t', '{}')"
         )
@@ -96,13 +97,13 @@ class District:
             (f"UP{n:06}",),
         )["usage_point_id"]
         meter = self.one(
-            "insert into meter (meter_no, link_id, link_address, model, logical_device_name, serial)"
-            " values (%s, 1, %s, 'generic', %s, %s) returning meter_id",
+            "insert into meter (meter_no, link_id, link_address, model, logical_device_name,"
+            " serial) values (%s, 1, %s, 'generic', %s, %s) returning meter_id",
             (f"M{n:06}", n, f"LDN{n}", f"S{n}"),
         )["meter_id"]
         self.run(
-            "insert into meter_installation (meter_id, usage_point_id, valid_from, link_confirmed_at)"
-            " values (%s, %s, %s, %s)",
+            "insert into meter_installation (meter_id, usage_point_id, valid_from,"
+            " link_confirmed_at) values (%s, %s, %s, %s)",
             (meter, point, now - timedelta(days=300), now - timedelta(days=300)),
         )
         self.run(
@@ -232,9 +233,7 @@ class Services:
     async def decide(self, household: Household, trigger: str) -> list[DecisionRecord]:
         """Decide one account in a transaction of its own."""
         async with self.store.transaction() as uow:
-            return await self.decisions.decide_account(
-                uow, household.account_id, trigger=trigger
-            )
+            return await self.decisions.decide_account(uow, household.account_id, trigger=trigger)
 
     async def next_due(self) -> datetime | None:
         """Return the earliest instant at which a notice or a planned decision is due."""
