@@ -193,6 +193,22 @@ def _refused(evidence: Evidence, part: Part, code: RefusalReason) -> Step:
     )
 
 
+def is_over(progress: Sequence[AccountProgress], households: Sequence[Household]) -> bool:
+    """Whether everybody in the cast has come to the end of their part."""
+    parts = {household.account_no: household.part for household in households}
+    return all(_has_played(standing, parts[standing.account_no]) for standing in progress)
+
+
+def _has_played(standing: AccountProgress, part: Part) -> bool:
+    if part in EXPECTED_REFUSAL:
+        return primary_refusal(standing) is not None
+    if part is Part.UNSAFE:
+        return standing.reconnect_state is OrderState.REFUSED
+    if part is Part.PAYS_LATE and standing.disconnect_state is OrderState.REFUSED:
+        return True
+    return part is Part.PAYS or standing.reconnect_state is OrderState.COMPLETED
+
+
 def primary_refusal(standing: AccountProgress) -> str | None:
     """Return the most decisive reason for which an account was last refused its disconnect."""
     if standing.disconnect_state is OrderState.REFUSED and standing.disconnect_codes:
