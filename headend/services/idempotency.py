@@ -33,15 +33,17 @@ class Idempotency:
         self._store = store
 
     async def once(
-        self, request: KeyedRequest, work: Callable[[], Awaitable[StoredAnswer]]
+        self, request: KeyedRequest | None, work: Callable[[], Awaitable[StoredAnswer]]
     ) -> Outcome:
         """Return the answer of ``work``, done now or under the same key before.
 
-        A concurrent request with the key waits for the first to finish. Raises `BadInput`
+        Without a key the work is done in one transaction all the same. A concurrent request with the key waits for the first to finish. Raises `BadInput`
         (``idempotency_key_reused``) when the key was used for something else, and whatever the
         work raises.
         """
         async with self._store.enclosing_transaction() as uow:
+            if request is None:
+                return Outcome(await work(), replayed=False)
             earlier = await uow.idempotency.claim(request)
             if earlier is not None:
                 return Outcome(_same(earlier, request), replayed=True)
