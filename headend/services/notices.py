@@ -12,7 +12,7 @@ then fails, and a person is told by a case.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -136,6 +136,11 @@ class Notices:
                 reference=reference,
             )
         )
+
+    async def history(self, account_id: int, *, limit: int = 100) -> Sequence[Notice]:
+        """Return the notices of an account, newest first."""
+        async with self._store.transaction() as uow:
+            return await uow.notices.notices_of_account(account_id, limit=limit)
 
     async def next_due(self, uow: UnitOfWork) -> datetime | None:
         """Return the earliest instant at which a notice wants delivery."""

@@ -186,6 +186,13 @@ async def test_a_switching_is_told_once_per_order(
     texts = [message.text_zh for message in notifier.delivered]
     assert "10.00" in texts[0]  # what to pay up to, from the policy's reconnect threshold
     assert "2026-03-02 08:30" in texts[1]
+    history = await services.notices.history(home.account_id)
+    assert [notice.reference for notice in history] == [
+        "supply_order:3",
+        "supply_order:2",
+        "supply_order:1",
+    ]
+    assert home.account_no not in repr(history)  # texts and numbers stay out of logs
 
 
 async def test_limits_leave_the_rest_for_the_next_call(services: Any, district: Any) -> None:
