@@ -55,6 +55,17 @@ class DecisionRunResult:
     outcomes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
+    def as_detail(self) -> dict[str, object]:
+        """Return what the record of the run keeps, as plain JSON values."""
+        return {
+            "business_date": self.business_date.isoformat(),
+            "shard": self.shard,
+            "shards": self.shards,
+            "accounts": self.accounts,
+            "outcomes": dict(self.outcomes),
+            "refused": dict(self.refused),
+        }
+
     def add(self, records: Sequence[DecisionRecord]) -> None:
         """Count stored decisions."""
         for record in records:

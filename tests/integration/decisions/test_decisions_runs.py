@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headend.domain.errors import HeadEndError
+from headend.jobs.work import as_record
 from headend.services import decisions as decisions_module
 
 COMPARED = ("outcome", "row_index", "refusal_codes", "facts")
@@ -109,6 +110,7 @@ async def test_repeating_the_run_adds_nothing(services: Any, district: Any) -> N
         "arrears_warning": 1,
         "low_balance_warning": 1,
     }
+    assert as_record(first)["outcomes"] == dict(first.outcomes)
     before = [after(district, home) for home in homes]
     (second,) = await services.decide_day()
     assert (second.accounts, dict(second.outcomes)) == (4, {})
