@@ -124,6 +124,15 @@ def test_a_deployment_states_its_own_floors_and_keeps_the_other_defaults() -> No
     assert floors.window == FLOORS.window
 
 
+def test_zero_is_a_limit_like_any_other() -> None:
+    limits = parse_limits({"notice_days": {"agricultural": 0}, "reminder_minutes": 0})
+    assert limits.notice_time == {"agricultural": timedelta(0)}
+    assert limits.reminder_lead == timedelta(0)
+    assert Floors(notice_time={"agricultural": timedelta(0)}).notice_time_of("agricultural") == (
+        timedelta(0)
+    )
+
+
 def test_negative_durations_are_refused() -> None:
     with pytest.raises(BadInput, match="cannot be negative"):
         Floors(time_to_pay=timedelta(seconds=-1))

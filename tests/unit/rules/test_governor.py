@@ -9,6 +9,7 @@ import pytest
 
 from headend.domain.supply import OrderPurpose, SupplyAction
 from rules.governor import (
+    WINDOW,
     GovernedOrder,
     GovernorLimits,
     RecentDisconnects,
@@ -110,6 +111,45 @@ def test_isolations_of_a_batch_fill_their_own_cap_only() -> None:
         areas={},
     )
     assert [each.allowed for each in judgements] == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("system", R.SYSTEM_RATE_EXCEEDED),
+        ("caller", R.CALLER_RATE_EXCEEDED),
+        ("area", R.AREA_RATE_EXCEEDED),
+    ],
+)
+def test_each_count_of_a_batch_fills_up_to_its_limit_and_no_further(
+    name: str, reason: RefusalReason
+) -> None:
+    limits = replace(GovernorLimits(99, 99, 99, 10**9), **{name: 3})
+    for already in (0, 1):
+        judgements = judge_batch(
+            [CUT] * 4,
+            limits,
+            system=RecentDisconnects(system=already),
+            callers={"billing": already} if already else {},
+            areas={"T1": already} if already else {},
+        )
+        allowed = 3 - already
+        assert [each.reasons for each in judgements] == [()] * allowed + [(reason,)] * (4 - allowed)
+
+
+def test_isolations_of_a_batch_add_to_those_before() -> None:
+    limits = replace(LIMITS, safety=3)
+    judgements = judge_batch(
+        [ISOLATE] * 3, limits, system=RecentDisconnects(safety=1), callers={}, areas={}
+    )
+    assert [each.allowed for each in judgements] == [True, True, False]
+
+
+def test_limits_are_per_hour_and_nothing_is_counted_unless_told() -> None:
+    assert timedelta(hours=1) == WINDOW
+    assert RecentDisconnects() == RecentDisconnects(0, 0, 0, 0, 0)
+    # A deployment that states nothing starts careful.
+    assert GovernorLimits() == GovernorLimits(500, 200, 20, 2_000_000, 10, 8_000)
 
 
 def test_power_adds_up_over_a_batch() -> None:

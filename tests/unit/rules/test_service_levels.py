@@ -57,7 +57,7 @@ def test_a_silent_meter_is_tried_at_once_then_on_the_ladder(action: SupplyAction
     waits = [after(SILENT, action, attempt).at for attempt in range(1, 11)]
     ladder = [*DEFAULT_RETRY_POLICY.ladder, *DEFAULT_RETRY_POLICY.ladder[-1:] * 2]
     assert waits == [NOW + wait for wait in ladder]
-    assert ladder[0] == timedelta(0)
+    assert [wait.total_seconds() for wait in ladder] == [0, 2, 5, 15, 30, 60, 120, 300, 300, 300]
 
 
 def test_after_thirty_minutes_a_reconnect_goes_to_the_field_and_a_disconnect_waits() -> None:
@@ -86,7 +86,9 @@ def test_an_unknown_outcome_is_only_ever_read_back_and_in_the_end_looked_at() ->
     unknown = OutcomeUnknown("sent, no answer")
     for action in (ON, OFF):
         for attempt in range(1, 13):
-            assert after(unknown, action, attempt).step is NextStep.READ_BACK
+            decision = after(unknown, action, attempt)
+            assert decision.step is NextStep.READ_BACK
+            assert decision.at == NOW + DEFAULT_RETRY_POLICY.wait_after(attempt)
         assert after(unknown, action, 13).step is NextStep.TO_FIELD
     # Not even its expiry, nor the thirty minutes, lets it be sent again unread.
     late = after(unknown, OFF, 2, timedelta(days=1), not_after=NOW - timedelta(days=1))
