@@ -85,7 +85,7 @@ class DecisionEffects:
             return record
         if outcome is Outcome.DISCONNECT:
             return await self._pursue(uow, judged, policy, occasion, record)
-        if outcome in _WARNINGS and occasion.trigger != "payment":
+        if outcome in _WARNINGS and occasion.may_begin:
             await self._warn(uow, judged, policy, occasion, _WARNINGS[outcome])
         await self._put_off(uow, judged, occasion)
         return record
@@ -213,6 +213,8 @@ class DecisionEffects:
         """Go one step towards the disconnect: give notice, or ask for it when its time has come."""
         facts = judged.facts
         if state_of(facts, NoticeStage.DISCONNECT_NOTICE) is None:
+            if not occasion.may_begin:
+                return record
             return await self._give_notice(uow, judged, policy, occasion, record)
         if not is_due(facts, occasion.at):
             return record

@@ -16,6 +16,10 @@ from headend.ports.policies import AccountFacts
 from rules.notices import NoticeStage
 from rules.table import Outcome
 
+# The triggers of the runs; everything else that decides an account is an event of its own.
+DAILY = "daily"
+PLANNED = "planned"
+
 # Business time between two attempts on a planned disconnect that was refused or came to nothing.
 RETRY_SPACING = timedelta(hours=1)
 
@@ -36,6 +40,15 @@ class Occasion:
     at: datetime
     business_date: date
     payment_id: int | None = None
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether warnings and notices may begin now.
+
+        Only the daily run begins them, at an hour chosen for it: a re-rating at night or a payment
+        that is too small undoes what no longer holds, and wakes nobody with a message.
+        """
+        return self.trigger == DAILY
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,8 @@ def closes_cycle(judged: Judged, occasion: Occasion) -> CycleClose | None:
         return RESTARTS[occasion.trigger]
     if facts.hold_ended_at is not None and facts.hold_ended_at > facts.cycle_opened_at:
         return CycleClose.HOLD_ENDED
+    if not occasion.may_begin:
+        return None  # what ended without an event is begun again, and so closed, by the daily run
     if noticed == NoticeState.FAILED:
         return CycleClose.NOTICE_FAILED
     lapsed = facts.expires_at is not None and at > facts.expires_at

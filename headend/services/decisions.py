@@ -25,7 +25,14 @@ from headend.ports.policies import AccountFacts, DecisionRecord, FactBatch
 from headend.ports.unit_of_work import Store, UnitOfWork
 from headend.services.decision_effects import DecisionEffects
 from headend.services.decision_facts import build_columns, show_facts
-from headend.services.decision_plan import Judged, Occasion, needs_effects, occasion_at
+from headend.services.decision_plan import (
+    DAILY,
+    PLANNED,
+    Judged,
+    Occasion,
+    needs_effects,
+    occasion_at,
+)
 from headend.services.decision_texts import Explanation, explain_decision
 from headend.services.notices import Notices
 from headend.services.policies import Policies, PolicyInForce
@@ -35,8 +42,6 @@ from rules.table_compile import decide
 
 _LOG = structlog.get_logger(__name__)
 
-DAILY = "daily"
-PLANNED = "planned"
 # Accounts screened at a time, and decided under lock in one transaction: a payment waits for the
 # second number at most.
 SCREEN_CHUNK = 5_000

@@ -31,7 +31,7 @@ from headend.services.guard import Guard, show_remaining
 from headend.services.links import LinkPool
 from headend.services.order_outcomes import DISPATCHER, OrderOutcomes
 from headend.services.supply_control import SYSTEM_ACTOR
-from headend.services.switching import Progress, carry_out, read_back
+from headend.services.switching import SETTLE_S, Progress, carry_out, read_back
 from headend.services.turnstile import Priority
 from rules.reasons import RefusalReason
 
@@ -53,7 +53,7 @@ class _StoppedAtLastLook(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DispatcherParts:
-    """What a dispatcher works with."""
+    """What a dispatcher works with. ``settle_s`` [s]: how long a contact may take to move."""
 
     store: Store
     clock: Clock
@@ -62,6 +62,7 @@ class DispatcherParts:
     keys: MeterKeys
     outcomes: OrderOutcomes
     wake: WakeSignal
+    settle_s: float = SETTLE_S
 
 
 class Dispatcher:
@@ -233,6 +234,7 @@ class Dispatcher:
                             progress=progress,
                             last_look=last_look,
                             acknowledged=acknowledged,
+                            settle_s=self._parts.settle_s,
                         )
                     else:
                         switched = await read_back(session, order.action, expected=expected)

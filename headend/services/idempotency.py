@@ -37,9 +37,9 @@ class Idempotency:
     ) -> Outcome:
         """Return the answer of ``work``, done now or under the same key before.
 
-        Without a key the work is done in one transaction all the same. A concurrent request with the key waits for the first to finish. Raises `BadInput`
-        (``idempotency_key_reused``) when the key was used for something else, and whatever the
-        work raises.
+        Without a key the work is done in one transaction all the same. A concurrent request with
+        the key waits for the first to finish. Raises `BadInput` (``idempotency_key_reused``) when
+        the key was used for something else, and whatever the work raises.
         """
         async with self._store.enclosing_transaction() as uow:
             if request is None:

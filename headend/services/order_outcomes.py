@@ -172,6 +172,8 @@ class OrderOutcomes:
         self, uow: UnitOfWork, order: OrderRecord, relay: RelayReading
     ) -> OrderRecord:
         now = self._clock.now()
+        if await uow.orders.has_unsent(order.usage_point_id):
+            return await self._supersede(uow, order, _shown(relay))
         if order.attempts < MAXIMUM_COMMANDS:
             return await uow.orders.move(
                 order,
@@ -239,6 +241,8 @@ class OrderOutcomes:
                 detail=_told(error, detail),
                 changes=OrderChanges(refusal_codes=(decision.reason,)),
             )
+        if await uow.orders.has_unsent(order.usage_point_id):
+            return await self._supersede(uow, order, detail)
         if decision.step is NextStep.FAIL:
             return await self._give_up(uow, order, kind="order_failed", detail=detail)
         queued = await uow.orders.move(
@@ -254,6 +258,18 @@ class OrderOutcomes:
         if decision.step is NextStep.TO_FIELD:
             return await self._give_up(uow, queued, kind="not_reached", detail=detail)
         return queued
+
+    async def _supersede(
+        self, uow: UnitOfWork, order: OrderRecord, detail: Mapping[str, Any]
+    ) -> OrderRecord:
+        """Leave it to the opposite order that waits behind: the contact is where that wants it."""
+        return await uow.orders.move(
+            order,
+            OrderState.SUPERSEDED,
+            at=self._clock.now(),
+            actor=DISPATCHER,
+            detail={"by": "the order that waited behind", **detail},
+        )
 
     async def _give_up(
         self, uow: UnitOfWork, order: OrderRecord, *, kind: str, detail: Mapping[str, Any]

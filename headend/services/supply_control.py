@@ -239,8 +239,7 @@ class SupplyControl:
         await uow.audit.record(
             released_by, "supply_order.released", f"supply_order:{order_id}", at=at
         )
-        second = next((person for person in people if person != people[0]), None)
-        if check_release(people[0], second) is not None:
+        if not any(check_release(people[0], second) is None for second in people[1:]):
             return order
         return await uow.orders.move(
             order,

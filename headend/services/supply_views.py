@@ -6,7 +6,7 @@ those of orders, holds, notices and cases, which are public.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from headend.ports.notices import Notice, NoticeCycle
 from headend.ports.orders import OrderEvent, OrderFilter, OrderRecord, StateCount, StopSwitch
 from headend.ports.payments import PaymentRecord
 from headend.ports.supply import StandingRestraint, SupplyView
-from headend.ports.supply_views import PaidOrder, UsagePointEntry
+from headend.ports.supply_views import Numbers, PaidOrder, UsagePointEntry
 from headend.ports.unit_of_work import Store, UnitOfWork
 from headend.services.policies import Policies
 from headend.services.supply_next import NextStep, SupplyFacts, plan_next_steps
@@ -201,6 +201,11 @@ class SupplyViews:
         """Return one usage point."""
         async with self._store.transaction() as uow:
             return await uow.supply_views.usage_point(usage_point_no)
+
+    async def numbers(self, *, usage_points: Collection[int], meters: Collection[int]) -> Numbers:
+        """Return the public numbers of usage points and meters."""
+        async with self._store.transaction() as uow:
+            return await uow.supply_views.numbers(usage_points=usage_points, meters=meters)
 
     async def restraints(self, usage_point_no: str) -> list[StandingRestraint]:
         """Return what keeps the contact of a usage point open."""

@@ -85,7 +85,7 @@ async def carry_out(
     progress: Progress,
     last_look: Callable[[], Awaitable[None]],
     acknowledged: Callable[[], Awaitable[None]],
-    settle_s: float = SETTLE_S,
+    settle_s: float,
 ) -> Switched:
     """Switch once and watch the contact.
 

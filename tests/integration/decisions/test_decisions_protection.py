@@ -122,7 +122,11 @@ async def test_a_hold_calls_back_an_unsent_disconnect_and_its_end_restarts_the_n
 
     clock.advance(hours=2)
     await services.holds.end(hold.hold_id, actor="zhao", reason="moved to hospital")
-    assert [cycle["close_reason"] for cycle in district.cycles(home)] == ["hold_ended", None]
+    assert [cycle["close_reason"] for cycle in district.cycles(home)] == ["hold_ended"]
+    clock.advance(days=1)
+    district.heard(home)
+    await services.decide_day()
+    assert district.cycles(home)[-1]["closed_at"] is None
     assert district.stages(home)[-1] == ("disconnect_notice", "due")
     events = district.run("select actor, action from audit_event where action like 'hold.%'")
     assert [(event["actor"], event["action"]) for event in events] == [
@@ -155,8 +159,12 @@ async def test_what_makes_notices_worthless_restarts_the_cycle(
     clock.advance(days=1)
     district.heard(home)
     await services.decide(home, trigger)
-    assert [cycle["close_reason"] for cycle in district.cycles(home)] == [trigger, None]
-    assert district.stages(home)[-2:] == [("reminder", "cancelled"), ("disconnect_notice", "due")]
+    assert [cycle["close_reason"] for cycle in district.cycles(home)] == [trigger]
+    # A correction at night wakes nobody; the daily run gives notice anew.
+    assert district.stages(home)[-1] == ("reminder", "cancelled")
+    await services.decide_day()
+    assert district.cycles(home)[-1]["closed_at"] is None
+    assert district.stages(home)[-1] == ("disconnect_notice", "due")
 
 
 async def test_a_correction_does_not_repeat_mere_warnings(
@@ -166,6 +174,7 @@ async def test_a_correction_does_not_repeat_mere_warnings(
     await services.decide_day()
     clock.advance(days=1)
     await services.decide(home, "re_rating")
+    await services.decide_day()
     assert district.stages(home) == [("low_balance", "due")]
 
 
