@@ -116,15 +116,18 @@ class Town:
     def __init__(self, url: str, store: Store) -> None:
         self._connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         self.store = store
-        self._count = 0
+        # A database may be shared by the examples of a property.
+        self._count: int = self.one("select count(*) as n from account")["n"]
         self.run(
-            "insert into area (area_code, name) values ('A', 'A');"
+            "insert into area (area_code, name) values ('A', 'A') on conflict do nothing;"
             "insert into transformer_area (transformer_area_code, name, area_id)"
-            " values ('T', 'T', 1);"
-            "insert into link (endpoint) values ('dlms+tcp://127.0.0.1:1')"
+            " values ('T', 'T', 1) on conflict do nothing;"
+            "insert into link (endpoint) values ('dlms+tcp://127.0.0.1:1') on conflict do nothing"
         )
         self.tariff_id: int = self.one(
-            "insert into tariff (tariff_code, document) values ('town', %s) returning tariff_id",
+            "insert into tariff (tariff_code, document) values ('town', %s)"
+            " on conflict (tariff_code) do update set document = excluded.document"
+            " returning tariff_id",
             [Jsonb(TARIFF)],
         )["tariff_id"]
         self.run("select ensure_partitions(%s, %s)", (date(2026, 1, 1), date(2026, 6, 30)))
@@ -264,6 +267,12 @@ async def town(database_url: str, store: Store) -> AsyncIterator[Town]:
     town = Town(database_url, store)
     yield town
     town.close()
+
+
+@pytest.fixture
+def town_of() -> type[Town]:
+    """Makes a town in a given database."""
+    return Town
 
 
 @pytest.fixture
