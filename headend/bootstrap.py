@@ -90,7 +90,7 @@ async def open_services(
 
     ``demo`` lets the business clock jump. Raises `ConfigurationError`.
     """
-    process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    process = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(

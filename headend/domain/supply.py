@@ -160,8 +160,11 @@ TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     # queued -> with_field: the meter stayed silent until the service level ran out.
     _S.QUEUED: frozenset({_S.SENDING, _S.QUARANTINED, _S.WITH_FIELD, _S.FAILED}) | _UNSENT_EXITS,
     # sending -> queued only when it is certain that no command left (unreachable, busy);
-    # sending -> refused only before the command (identity mismatch, guard in session).
-    _S.SENDING: frozenset({_S.VERIFYING, _S.OUTCOME_UNKNOWN, _S.QUEUED, _S.REFUSED, _S.FAILED}),
+    # sending -> refused only before the command (identity mismatch, guard in session);
+    # -> superseded instead of queued when the opposite order waits behind: nothing is sent again.
+    _S.SENDING: frozenset(
+        {_S.VERIFYING, _S.OUTCOME_UNKNOWN, _S.QUEUED, _S.REFUSED, _S.FAILED, _S.SUPERSEDED}
+    ),
     _S.VERIFYING: frozenset(
         {
             _S.COMPLETED,
@@ -170,6 +173,7 @@ TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
             _S.QUEUED,
             _S.WITH_FIELD,
             _S.FAILED,
+            _S.SUPERSEDED,
         }
     ),
     # outcome_unknown -> queued only after a read-back that shows the contact did not move.

@@ -165,6 +165,10 @@ class OrderRepository(Protocol):
         """Return one order locked for update; raises `NotFound`."""
         ...
 
+    async def has_unsent(self, usage_point_id: int) -> bool:
+        """Whether an unsent order waits for the usage point."""
+        ...
+
     async def move(
         self,
         order: OrderRecord,

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from headend.domain.errors import Conflict, NotFound
 from headend.domain.supply import (
     FINAL,
+    UNSENT,
     EvidenceGrade,
     OrderPurpose,
     OrderState,
@@ -73,6 +74,12 @@ class PostgresOrderRepository:
         return await self._many(
             "lock_open", {"usage_point_id": usage_point_id, "final": sorted(FINAL)}
         )
+
+    async def has_unsent(self, usage_point_id: int) -> bool:
+        row = await self._one(
+            "has_unsent", {"usage_point_id": usage_point_id, "unsent": sorted(UNSENT)}
+        )
+        return bool(row["waiting"])
 
     async def move(
         self,

@@ -30,6 +30,10 @@ select * from supply_order
 where usage_point_id = %(usage_point_id)s and state <> all(%(final)s)
 order by order_id for update
 
+-- name: has_unsent
+select exists (select from supply_order
+               where usage_point_id = %(usage_point_id)s and state = any(%(unsent)s)) as waiting
+
 -- name: move
 update supply_order set
     state = %(to_state)s,
