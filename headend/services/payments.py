@@ -83,10 +83,10 @@ class Payments:
     async def post(self, request: PaymentRequest) -> PaymentResult:
         """Post a payment and decide its account, in one transaction.
 
-        The same (channel, reference) again returns the first result; with another amount or account,
-        or after the channel said that it failed, it raises `Conflict`. Raises `NotFound` for an
-        unknown channel or account and `BadInput` for what the channel does not allow. Retrying
-        after any failure is safe.
+        The same (channel, reference) again returns the first result; with another amount or
+        account, or after the channel said that it failed, it raises `Conflict`. Raises `NotFound`
+        for an unknown channel or account and `BadInput` for what the channel does not allow.
+        Retrying after any failure is safe.
         """
         async with self._store.transaction() as uow:
             channel, account = await self._parties(uow, request)
