@@ -94,7 +94,7 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "asyncio", "yoyo.migrations", "psycopg.pool"):
+    for noisy in ("httpx", "httpcore", "asyncio", "yoyo.migrations", "psycopg.pool", "procrastinate"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 

@@ -12,6 +12,7 @@ import typer.main
 from headend.cli.context import GlobalOptions, LevelName
 from headend.cli.daily import collect, decide, settle
 from headend.cli.demo import demo
+from headend.cli.doctor import doctor
 from headend.cli.importing import importing
 from headend.cli.migrate import migrate
 from headend.cli.serve import serve
@@ -68,6 +69,7 @@ def options(
 app.command(short_help="Show the whole loop on simulated meters.")(demo)
 app.command(short_help="Run the head-end until Ctrl-C.")(serve)
 app.command(short_help="Bring the database to this release's schema.")(migrate)
+app.command(short_help="Check that everything is as it must be.")(doctor)
 app.command(short_help="Read from the meters what is missing.")(collect)
 app.command(short_help="Charge what was used on a day.")(settle)
 app.command(short_help="Decide who is warned and who is cut.")(decide)
