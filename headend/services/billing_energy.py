@@ -57,15 +57,16 @@ class EnergyBlock:
     supply_off: BoolArray
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _PointEnergy:
-    """One usage point's day while it is put together."""
+    """One usage point's day while it is put together; energy is still to be scaled."""
 
     row: int
     usage_point_id: int
     meters: Sequence[Installation]
     energy_wh: Int64Array
     quality: QualityArray
+    scale: int
     profile_revision: int
 
     @property
@@ -142,7 +143,21 @@ def _put_together(
 ) -> _PointEnergy:
     start, end = span
     count = int((end - start).total_seconds()) // interval_s
-    revision = sum(profiles[i.meter_id].revision + 1 for i in found if i.meter_id in profiles)
+    revision = sum(profiles[i.meter_id].revision + 1 for i in found if i.meter_id in profiles) - 1
+    if len(found) == 1 and _covers(found[0], span):
+        # Nearly every point: one meter all day. What is in it is judged for the whole block.
+        (only,) = found
+        profile = profiles.get(only.meter_id)
+        if profile is not None and profile.energy_wh.shape[0] == count:
+            return _PointEnergy(
+                row,
+                usage_point_id,
+                found,
+                profile.energy_wh,
+                profile.quality,
+                only.multiplier,
+                revision,
+            )
     energy = np.zeros(count, dtype=np.int64)
     quality = np.full(count, Quality.ACTUAL, dtype=np.int16)
     covered = np.zeros(count, dtype=np.bool_)
@@ -155,14 +170,24 @@ def _put_together(
             continue
         if profile.energy_wh.shape[0] != count:
             continue
-        usable_wh, usable_quality = _usable(profile, installation.multiplier)
+        usable_wh, usable_quality = _usable(
+            profile.energy_wh, profile.quality, installation.multiplier
+        )
         here &= usable_quality != Quality.MISSING
         energy[here] += usable_wh[here]
         quality[here] = np.maximum(quality[here], usable_quality[here])
         known |= here
     # Where no meter was installed nothing was measured, and nothing is missing either.
     quality[covered & ~known] = Quality.MISSING
-    return _PointEnergy(row, usage_point_id, found, energy, quality, revision - 1)
+    return _PointEnergy(row, usage_point_id, found, energy, quality, 1, revision)
+
+
+def _covers(installation: Installation, span: tuple[datetime, datetime]) -> bool:
+    """Tell whether the meter was installed during the whole span."""
+    start, end = span
+    return installation.valid_from <= start and (
+        installation.valid_to is None or installation.valid_to >= end
+    )
 
 
 def _intervals_of(
@@ -177,17 +202,14 @@ def _intervals_of(
     return inside
 
 
-def _usable(profile: StoredProfile, multiplier: int) -> tuple[Int64Array, QualityArray]:
-    """Multiply a profile, and call missing what must not reach money as it is."""
-    energy = profile.energy_wh * multiplier
-    bad = (
-        (profile.quality >= Quality.SUSPECT)
-        | (profile.energy_wh < 0)
-        | (profile.energy_wh > LARGEST_INTERVAL_WH // multiplier)
-    )
+def _usable(
+    raw_wh: Int64Array, quality: QualityArray, multiplier: int | Int64Array
+) -> tuple[Int64Array, QualityArray]:
+    """Multiply readings of any shape, and call missing what must not reach money as it is."""
+    bad = (quality >= Quality.SUSPECT) | (raw_wh < 0) | (raw_wh > LARGEST_INTERVAL_WH // multiplier)
     return (
-        np.where(bad, 0, energy),
-        np.where(bad, Quality.MISSING, profile.quality).astype(np.int16),
+        np.where(bad, 0, raw_wh * multiplier),
+        np.where(bad, Quality.MISSING, quality).astype(np.int16),
     )
 
 
@@ -199,8 +221,12 @@ async def _block(
     interval_s: int,
     special: SpecialDays,
 ) -> EnergyBlock:
-    energy = np.stack([m.energy_wh for m in members])
-    quality = np.stack([m.quality for m in members])
+    scale = np.array([m.scale for m in members], dtype=np.int64)
+    energy, quality = _usable(
+        np.stack([m.energy_wh for m in members]),
+        np.stack([m.quality for m in members]),
+        scale[:, None],
+    )
     gaps = await _register_gaps(uow, members, energy, quality, day, zone, interval_s)
     supply_off = np.zeros(len(members), dtype=np.bool_)
     wanting = np.flatnonzero((quality == Quality.MISSING).any(axis=1))
@@ -289,7 +315,7 @@ async def _estimate(
             if profile is None or member.usage_point_id in dark:
                 continue
             if profile.energy_wh.shape[0] == energy.shape[1]:
-                usable_wh, usable_quality = _usable(profile, multiplier)
+                usable_wh, usable_quality = _usable(profile.energy_wh, profile.quality, multiplier)
                 recent_wh[i, position] = usable_wh
                 present[i, position] = usable_quality <= Quality.ACTUAL_LATE
     dark = _off_on(off, day_span(day, zone))
@@ -315,7 +341,7 @@ def _whole_day(
 ) -> tuple[StoredProfile | None, int]:
     """Return the profile of the meter that served the whole day, with its multiplier."""
     for i in installed:
-        if i.valid_from <= span[0] and (i.valid_to is None or i.valid_to >= span[1]):
+        if _covers(i, span):
             return profiles.get((i.meter_id, day)), i.multiplier
     return None, 1
 
