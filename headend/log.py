@@ -19,6 +19,9 @@ from structlog.typing import Processor
 MASK = "***"
 DEEPEST = 6  # nesting that is followed; deeper values are masked whole
 
+# Libraries that log each request, job or migration as news; their warnings are kept.
+NOISY = ("httpx", "httpcore", "asyncio", "yoyo.migrations", "psycopg.pool", "procrastinate")
+
 # Names of secrets: whole words of a name, so that "monkey" and "break" are no secrets.
 _SECRET_WORDS = frozenset(
     {"key", "keys", "password", "passwords", "token", "tokens", "secret", "secrets", "ek", "ak"}
@@ -94,7 +97,7 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "asyncio", "yoyo.migrations", "psycopg.pool", "procrastinate"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 
