@@ -1,10 +1,8 @@
-"""Stand-ins for tests of this stack: objects in a table, counters in memory, a loopback server."""
+"""Stand-ins for tests of this stack: objects in a table, counters in memory, both ends joined."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from headend.domain.obis import Obis
@@ -14,7 +12,6 @@ from protocols.dlms.errors import AccessError, AccessResult
 from protocols.dlms.events import Answer, Challenged, Event
 from protocols.dlms.selection import Selection
 from protocols.dlms.server import ServerSession
-from protocols.dlms.wrapper import WrapperFrame, WrapperSplitter, encode_frame
 
 Invoked = tuple[int, Obis, int, bytes | None]
 
@@ -117,66 +114,3 @@ class Loopback:
                 request = flow.send(event.response)
             except StopIteration as end:
                 return end.value
-
-
-Tamper = Callable[[WrapperFrame, bytes | None], bytes | None]
-
-
-class MeterServer(asyncio.Protocol):
-    """Meters behind one TCP port, told apart by wPort; for tests on the loopback interface.
-
-    ``tamper`` sees each request with the answer to it and returns what is sent instead: None for
-    silence. It may also close the connection through ``transport``.
-    """
-
-    def __init__(self, make_session: Callable[[int, int], ServerSession | None]) -> None:
-        self.make_session = make_session
-        self.tamper: Tamper | None = None
-        self.requests: list[WrapperFrame] = []
-        self.transport: asyncio.Transport | None = None
-        self._sessions: dict[tuple[int, int], ServerSession | None] = {}
-        self._splitter = WrapperSplitter()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self.transport = transport
-        self._sessions.clear()
-        self._splitter = WrapperSplitter()
-
-    def data_received(self, data: bytes) -> None:
-        for frame in self._splitter.feed(data):
-            self.requests.append(frame)
-            pair = (frame.destination, frame.source)
-            if pair not in self._sessions:
-                self._sessions[pair] = self.make_session(*pair)
-            session = self._sessions[pair]
-            answer = None if session is None else session.handle(frame.apdu)
-            if self.tamper is not None:
-                answer = self.tamper(frame, answer)
-            if answer is not None:
-                self.send(frame.destination, frame.source, answer)
-
-    def send(self, server: int, client: int, apdu: bytes) -> None:
-        """Send an APDU from a meter to a client, asked for or not."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(encode_frame(server, client, apdu))
-
-
-@asynccontextmanager
-async def serve(
-    make_session: Callable[[int, int], ServerSession | None],
-) -> AsyncIterator[tuple[MeterServer, int]]:
-    """Listen on a free port of the loopback interface; yields the server and its port.
-
-    ``make_session`` returns the session of (meter, client) wPorts, None where there is no meter.
-    """
-    meters = MeterServer(make_session)
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: meters, "127.0.0.1", 0)
-    try:
-        yield meters, listener.sockets[0].getsockname()[1]
-    finally:
-        if meters.transport is not None:
-            meters.transport.abort()
-        listener.close()
-        await listener.wait_closed()

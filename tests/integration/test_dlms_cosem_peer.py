@@ -34,7 +34,8 @@ from protocols.dlms.initiate import Conformance, InitiateRequest, InitiateRespon
 from protocols.dlms.profile_buffer import decode_buffer
 from protocols.dlms.selection import RangeSelection
 from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, ServerSession
-from protocols.dlms.testing import TableObjects, serve
+from protocols.dlms.testing import TableObjects
+from protocols.dlms.testing_site import serve
 
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
 START = datetime(2026, 2, 28, 16, 0, tzinfo=UTC)

@@ -31,7 +31,8 @@ from protocols.dlms import xdr
 from protocols.dlms.cosem_time import CosemDateTime
 from protocols.dlms.selection import CaptureObject
 from protocols.dlms.server import ClientAccess, ServerSecurity, ServerSession
-from protocols.dlms.testing import MeterServer, TableObjects, serve
+from protocols.dlms.testing import TableObjects
+from protocols.dlms.testing_site import MeterServer, serve
 
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
 START = datetime(2026, 2, 28, 16, 0, tzinfo=UTC)
