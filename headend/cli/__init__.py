@@ -10,7 +10,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -22,11 +23,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from headend.cli.failures import run_reporting
     from headend.cli.program import run
 
-    if threading.current_thread() is threading.main_thread():
-        # Whatever a command started (a database, a simulator) is stopped by its `with` block;
-        # without this SIGTERM would skip those.
-        signal.signal(signal.SIGTERM, _end)
-    return run_reporting(lambda: run(sys.argv[1:] if arguments is None else list(arguments)))
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with _sigterm_ends_blocks():
+        return run_reporting(lambda: run(given))
+
+
+@contextmanager
+def _sigterm_ends_blocks() -> Iterator[None]:
+    """Let SIGTERM end the program through its `with` blocks, as Ctrl-C does.
+
+    They stop what a command started (a database, a simulator); by default SIGTERM skips them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
