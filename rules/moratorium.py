@@ -130,12 +130,3 @@ def next_window_opening(after: datetime, calendar: DisconnectCalendar, zone: str
         f"the calendar permits no disconnect within {SEARCH_DAYS} days of {after.isoformat()}",
         field="calendar",
     )
-
-
-def last_closing_before(opening: datetime, calendar: DisconnectCalendar, zone: str) -> datetime:
-    """Return when the window that contains ``opening`` closes, as aware UTC."""
-    day = local_day(opening, zone)
-    window = calendar.window_on(day)
-    if window is None:
-        raise BadInput(f"{day} has no permitted window", field="calendar")
-    return local_instant(day, window.closes, zone)

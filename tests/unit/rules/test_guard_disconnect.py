@@ -248,6 +248,11 @@ def test_the_tolerance_of_a_policy_is_cut_to_the_floors() -> None:
     assert check_disconnect(PREPAID, floors, NOW).reasons == (R.PLANNED_TIME_PASSED,)
 
 
+def test_a_reminder_delivered_together_with_the_notice_belongs_to_it() -> None:
+    together = replace(PREPAID, reminder_delivered_at=PREPAID.notice_delivered_at)
+    assert check_disconnect(together, FLOORS, NOW).allowed
+
+
 def test_no_reminder_is_asked_for_where_the_floors_ask_for_none() -> None:
     floors = replace(FLOORS, reminder_lead=timedelta(0))
     facts = replace(PREPAID, reminder_delivered_at=None)
@@ -330,6 +335,20 @@ def test_safety_isolation_passes_the_stop_switch_and_is_warned() -> None:
         R.REMOTE_CLOSE_NOT_POSSIBLE,
         R.RELAY_STATE_UNKNOWN,
     )
+
+
+def test_safety_isolation_is_warned_of_unknown_holds_and_of_a_contact_that_is_open() -> None:
+    facts = DisconnectFacts(
+        purpose=OrderPurpose.SAFETY_ISOLATION,
+        restraints=frozenset(),
+        meter_link_confirmed=True,
+        meter_last_heard_at=NOW,
+        remote_close_possible=True,
+        relay=SupplyBelief(SupplyState.DISCONNECTED, "read", NOW),
+    )
+    verdict = check_disconnect(facts, FLOORS, NOW)
+    assert verdict.allowed
+    assert verdict.warnings == (R.HOLDS_UNKNOWN, R.ALREADY_DISCONNECTED)
 
 
 def test_safety_isolation_is_refused_at_the_wrong_meter_or_behind_a_crews_back() -> None:
