@@ -45,6 +45,10 @@ from prepaid.tou import NO_SPECIAL_DAYS, SpecialDays
 CHUNK_ACCOUNTS = 1024
 # Readings later than this no longer change money by themselves; somebody has to ask for it.
 LOOK_BACK_DAYS = 40
+# Re-rating looks at many days and decides accounts anew, so its transactions hold fewer.
+CORRECTION_ACCOUNTS = 128
+REGISTER_MISMATCH = "register_mismatch"
+METER_DATA_DESK = "meter_data"
 
 
 class OnRerated(Protocol):
@@ -156,6 +160,7 @@ class BillingRun:
         changes = await self._changes(uow, balances, rating.days, rerated, day)
         changed = await uow.settlement.apply_changes(changes, at=at)
         await uow.settlement.finish_chunk(chunk, batch_id=batch_id, at=at)
+        await _open_register_cases(uow, rating.days, at)
         await self._tell_rerated(uow, rerated, tally)
         self._note_crossings(changed, tally)
         tally.count_chunk(rating.days)
@@ -238,8 +243,9 @@ class BillingRun:
                 ENERGY_CHANNEL, day - self._look_back, day, shard=shard, shards=shards
             )
         accounts = [list(group) for _, group in groupby(changed, key=lambda c: c.account_id)]
-        for first in range(0, len(accounts), self._chunk_accounts):
-            part = [c for group in accounts[first : first + self._chunk_accounts] for c in group]
+        size = min(self._chunk_accounts, CORRECTION_ACCOUNTS)
+        for first in range(0, len(accounts), size):
+            part = [c for group in accounts[first : first + size] for c in group]
             async with self._store.transaction() as uow:
                 await self._correct_chunk(uow, part, day, tariffs, tally)
 
@@ -344,3 +350,21 @@ def _batch(rating: Rating, *, batch_key: str) -> LedgerBatch:
         revenue_nano=rating.revenue_nano,
         entry_key=tuple(days.entry_key),
     )
+
+
+async def _open_register_cases(uow: UnitOfWork, days: RatedDays, at: datetime) -> None:
+    """Let somebody find out why a register and its intervals disagree; one case per point."""
+    for row, gap in enumerate(days.register_gap_wh):
+        if not gap:
+            continue
+        point = int(days.usage_point_id[row])
+        await uow.cases.open(
+            REGISTER_MISMATCH,
+            f"usage_point:{point}",
+            owner=METER_DATA_DESK,
+            detail={"business_date": days.business_date.isoformat(), "gap_wh": gap},
+            at=at,
+            usage_point_id=point,
+            account_id=int(days.account_id[row]),
+            meter_id=int(days.meter_id[row]) or None,
+        )

@@ -314,6 +314,8 @@ async def test_intervals_are_reconciled_with_the_register(
     assert rated["register_gap_wh"] <= gap
     assert rated["worst_quality"] == (Quality.SUSPECT if gap else Quality.ACTUAL)
     assert town.balance(home)["actual_through"] == midnight(0 if gap else 1)
+    cases = town.run("select usage_point_id from \"case\" where kind = 'register_mismatch'")
+    assert cases == ([{"usage_point_id": home.usage_point_id}] if gap else [])
 
 
 async def test_a_balance_that_falls_below_zero_is_a_crossing(
