@@ -48,7 +48,7 @@ LOOK_BACK_DAYS = 40
 # Re-rating looks at many days and decides accounts anew, so its transactions hold fewer.
 CORRECTION_ACCOUNTS = 128
 REGISTER_MISMATCH = "register_mismatch"
-METER_DATA_DESK = "meter_data"
+METER_DATA_DESK = "meter-data"
 
 
 class OnRerated(Protocol):
