@@ -20,7 +20,7 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from headend.jobs.process import ProcessWatch
 from headend.jobs.tasks import EVERY_QUEUE, SERVICES, TASK_OF_RUN, make_app
 from headend.jobs.work import JobServices
-from headend.ports.runs import BusinessRun
+from headend.ports.runs import BusinessRun, RunKind
 from headend.services.scheduler import DueWork, StandingWork
 from headend.store.database import job_engine_conninfo
 
@@ -34,6 +34,10 @@ CLEAN_EVERY_S = 30.0
 SHUTDOWN_S = 3.0
 LONGEST_BACKOFF_S = 10.0
 
+# A notice or a planned disconnect has an instant; collection has hours. The larger goes first.
+_PRIORITY = {RunKind.COLLECT: 0, RunKind.SETTLE: 10, RunKind.DECIDE: 20}
+_STANDING_PRIORITY = 30
+
 
 class JobEngine:
     """Hands out due work and works on it, in this process or in many."""
@@ -46,20 +50,28 @@ class JobEngine:
     async def run_worker(
         self, *, concurrency: int = 4, queues: Iterable[str] = EVERY_QUEUE
     ) -> None:
-        """Work on jobs until cancelled."""
-        await self._recover()
-        await self._app.run_worker_async(
-            queues=queues,
-            name=self._process,
-            concurrency=concurrency,
-            fetch_job_polling_interval=POLLING_INTERVAL_S,
-            install_signal_handlers=False,
-            delete_jobs=DeleteJobCondition.ALWAYS,
-            shutdown_graceful_timeout=SHUTDOWN_S,
-            update_heartbeat_interval=HEARTBEAT_S,
-            stalled_worker_timeout=STALLED_AFTER_S,
-            additional_context={SERVICES: self._services},
-        )
+        """Work on jobs until cancelled, through restarts of the database."""
+        faults = 0
+        while True:
+            try:
+                await self._recover()
+                faults = 0
+                await self._app.run_worker_async(
+                    queues=list(queues),
+                    name=self._process,
+                    concurrency=concurrency,
+                    fetch_job_polling_interval=POLLING_INTERVAL_S,
+                    install_signal_handlers=False,
+                    delete_jobs=DeleteJobCondition.ALWAYS,
+                    shutdown_graceful_timeout=SHUTDOWN_S,
+                    update_heartbeat_interval=HEARTBEAT_S,
+                    stalled_worker_timeout=STALLED_AFTER_S,
+                    additional_context={SERVICES: self._services},
+                )
+            except Exception as error:  # noqa: BLE001 - see run_scheduler
+                faults += 1
+                _LOG.error("worker stopped and starts again", error=_describe(error))
+            await asyncio.sleep(min(TICK_S * 2**faults, LONGEST_BACKOFF_S))
 
     async def run_scheduler(self) -> None:
         """Hand out what is due until cancelled."""
@@ -76,7 +88,7 @@ class JobEngine:
             except Exception as error:  # noqa: BLE001 - the database may be away for a while; a
                 # scheduler that ended would leave every other process without work.
                 faults += 1
-                _LOG.error("scheduler could not hand out work", error=str(error), faults=faults)
+                _LOG.error("scheduler could not hand out work", error=_describe(error))
             await asyncio.sleep(min(TICK_S * 2**faults, LONGEST_BACKOFF_S))
 
     async def work_through(self, *, concurrency: int = 1, rounds: int = 20) -> None:
@@ -124,17 +136,27 @@ class JobEngine:
 
     async def _hand_out_run(self, run: BusinessRun) -> None:
         key = run.key
-        task = self._app.tasks[TASK_OF_RUN[key.kind]].configure(queueing_lock=str(key))
+        task = self._app.tasks[TASK_OF_RUN[key.kind]].configure(
+            queueing_lock=str(key), priority=_PRIORITY[key.kind]
+        )
         try:
             await task.defer_async(business_date=key.business_date.isoformat(), scope=key.scope)
         except AlreadyEnqueued:
             _LOG.debug("run is waiting already", run=str(key))
 
     async def _hand_out_standing(self, work: StandingWork) -> None:
+        task = self._app.tasks[work.value].configure(
+            queueing_lock=work.value, priority=_STANDING_PRIORITY
+        )
         try:
-            await self._app.tasks[work.value].configure(queueing_lock=work.value).defer_async()
+            await task.defer_async()
         except AlreadyEnqueued:
             _LOG.debug("work is waiting already", work=work.value)
+
+
+def _describe(error: Exception) -> str:
+    """Name what went wrong; the job engine hides the database's words behind its own."""
+    return f"{type(error).__name__}: {error.__cause__ or error}".strip()
 
 
 @asynccontextmanager

@@ -270,6 +270,34 @@ async def test_the_runs_of_a_killed_process_go_on_at_once_on_its_host(
     }
 
 
+async def test_workers_take_up_work_as_it_falls_due_and_stop_when_told(
+    fleet: Any, services: FakeServices, engine: JobEngine
+) -> None:
+    done = asyncio.Event()
+    settle = services.settle_day
+
+    async def notice(business_date: date, *, shard: int, shards: int) -> Any:
+        done.set()
+        return await settle(business_date, shard=shard, shards=shards)
+
+    services.settle_day = notice  # type: ignore[method-assign]
+    running = [
+        asyncio.create_task(engine.run_worker(concurrency=2)),
+        asyncio.create_task(engine.run_scheduler()),
+    ]
+    try:
+        fleet.clock.advance(hours=1, minutes=1)
+        async with asyncio.timeout(20):
+            await done.wait()
+    finally:
+        async with asyncio.timeout(5):
+            for task in running:
+                task.cancel()
+            ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(end) for end in ended] == [asyncio.CancelledError, asyncio.CancelledError]
+    assert sorted(services.calls)[-1] == "settle 2026-03-04 0/1"
+
+
 async def test_a_process_that_lost_its_lease_cannot_finish_the_run(
     fleet: Any, services: FakeServices
 ) -> None:
