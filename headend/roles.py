@@ -17,9 +17,12 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
+from fastapi import FastAPI
 
+from api.app import create_app
+from api.server import serve
 from headend.bootstrap import Services
-from headend.domain.errors import BadInput, InvariantViolated
+from headend.domain.errors import BadInput, ConfigurationError, InvariantViolated
 from headend.jobs.engine import open_engine
 from headend.jobs.tasks import COLLECTION_QUEUE, WORK_QUEUE
 
@@ -67,6 +70,10 @@ async def run_roles(
                 open_engine(services.database_url, services, process=services.process)
             )
         await stack.enter_async_context(crew)
+        if listener is not None and Role.API in roles:
+            await stack.enter_async_context(serve(_application(services), listener))
+        # Called first at the end: the tasks finish while the API answers its last requests.
+        stack.callback(crew.tell_to_stop)
         if Role.COLLECTOR in roles or Role.WORKER in roles:
             crew.start("jobs", engine.run_worker(concurrency=JOBS_AT_ONCE, queues=_queues(roles)))
         if Role.WORKER in roles:
@@ -77,16 +84,16 @@ async def run_roles(
             crew.start("dispatcher", services.dispatcher.run())
         if follow_clock and services.clock.is_demo:
             crew.start("clock", services.clock.follow())
-        if listener is not None and Role.API in roles:
-            crew.start("api", _serve_api(services, listener))
         yield
 
 
-async def _serve_api(services: Services, listener: socket.socket) -> None:
-    from api.app import create_app
-    from api.server import serve
-
-    await serve(create_app(services), listener)
+def _application(services: Services) -> FastAPI:
+    """Return the API of these services; raises `ConfigurationError` when it has no key."""
+    if services.settings.api_key is None:
+        raise ConfigurationError(
+            "the API needs a key: set HEADEND_API_KEY to a secret of at least 8 characters"
+        )
+    return create_app(services, api_key=services.settings.api_key.get_secret_value())
 
 
 def _queues(roles: Collection[Role]) -> list[str]:
@@ -108,7 +115,6 @@ class _Crew:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._stopping = True
         try:
             await self._stop()
         except asyncio.CancelledError:
@@ -130,6 +136,12 @@ class _Crew:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    def tell_to_stop(self) -> None:
+        """Begin the end: from here on a task may end."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
@@ -146,12 +158,13 @@ class _Crew:
                 self._owner.cancel()
 
     async def _stop(self) -> None:
-        for patience_s in (STOP_S, CUT_OFF_S):
-            tasks = set(self._tasks)
-            if not tasks:
-                return
-            for task in tasks:
+        if not self._stopping:
+            self.tell_to_stop()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=STOP_S)
+        if self._tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=patience_s)
+            await asyncio.wait(set(self._tasks), timeout=CUT_OFF_S)
         for task in self._tasks:
             _LOG.warning("did not end in time and was left", role=task.get_name())

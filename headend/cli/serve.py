@@ -42,11 +42,14 @@ def serve(
     listener = None
     if Role.API in roles:
         from api.server import bind_listener
+        from headend.development_key import with_api_key
 
         # First of all: a port in use is told before anything was started.
         listener = bind_listener(settings.api_host, settings.api_port)
     try:
         with checked_database(settings) as url:
+            if listener is not None:
+                settings = with_api_key(settings)
             code = asyncio.run(_serve(settings, url, roles, listener))
     finally:
         if listener is not None:
@@ -96,6 +99,7 @@ async def _serve(
         run_roles(services, roles, listener=listener),
     ):
         where = f" on http://{settings.api_host}:{settings.api_port}" if listener else ""
-        typer.echo(f"headend runs {', '.join(sorted(roles))}{where}; Ctrl-C ends it")
+        # Flushed: who started this with a pipe waits for the line.
+        print(f"headend runs {', '.join(sorted(roles))}{where}; Ctrl-C ends it", flush=True)
         await ended.wait()
     return code

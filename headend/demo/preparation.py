@@ -7,7 +7,6 @@ so that a wrong configuration leaves nothing behind.
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -16,19 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from headend.bootstrap import NOTICES_FILE
 from headend.configuration import Settings, load_settings, prepare_state_dir
 from headend.demo.options import DemoOptions
 from headend.demo.simulation import FOLDER as SIMULATOR_FOLDER
+from headend.development_key import with_api_key
 from headend.domain.errors import ConfigurationError
 from headend.log import configure_logging
 from headend.store.embedded import EmbeddedPostgres
 from headend.store.migrate import migrate
 
 DEMO_FILE = "demo.json"
-API_KEY_FILE = "api-key"
 LOG_FILE = "headend.log"
 
 
@@ -64,7 +61,7 @@ def prepare(
             stack.callback(server.stop)
             database_url = server.start()
         migrate(database_url)
-        yield Prepared(_with_api_key(settings), database_url, seed, listener)
+        yield Prepared(with_api_key(settings), database_url, seed, listener)
 
 
 def _overrides(options: DemoOptions) -> dict[str, Any]:
@@ -104,14 +101,3 @@ def _keep_seed(state_dir: Path, seed: int) -> int:
             f"this demo's data was made with --seed {kept}: go on with that, or ./run --reset"
         )
     return kept
-
-
-def _with_api_key(settings: Settings) -> Settings:
-    """Return settings with the configured key, or the demo's own, made at the first start."""
-    if settings.api_key is not None:
-        return settings
-    path = settings.state_dir / API_KEY_FILE
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24) + "\n")
-    return settings.model_copy(update={"api_key": SecretStr(path.read_text().strip())})

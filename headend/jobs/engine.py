@@ -31,7 +31,7 @@ HEARTBEAT_S = 5.0
 STALLED_AFTER_S = 20.0
 CLEAN_EVERY_S = 30.0
 # Ctrl-C ends everything within five seconds; work that is cut off goes on at the next start.
-SHUTDOWN_S = 3.0
+SHUTDOWN_S = 1.5
 LONGEST_BACKOFF_S = 10.0
 
 # A notice or a planned disconnect has an instant; collection has hours. The larger goes first.

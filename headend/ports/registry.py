@@ -165,7 +165,7 @@ class InstalledMeter:
     """A meter that serves a usage point, as collection needs to know it.
 
     ``served_from`` and ``served_to`` bound the installation, half-open; ``served_to`` is None while
-    it stands.
+    it stands. ``failures_in_row`` counts the runs since the meter was last heard.
     """
 
     access: MeterAccessRecord
@@ -177,6 +177,7 @@ class InstalledMeter:
     maximum_current_a: int
     served_from: datetime
     served_to: datetime | None
+    failures_in_row: int = 0
 
 
 class RegistryRepository(Protocol):

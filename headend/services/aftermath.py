@@ -7,7 +7,7 @@ are worthless, and the customer is told.
 
 from __future__ import annotations
 
-from headend.domain.supply import SupplyAction
+from headend.domain.supply import OrderPurpose, SupplyAction
 from headend.ports import Clock
 from headend.ports.notices import CycleClose
 from headend.ports.orders import OrderRecord
@@ -36,14 +36,15 @@ class SupplyAftermath:
         cycle = await uow.notices.latest_cycle(order.usage_point_id, account_id=order.account_id)
         if cycle is not None:
             await uow.notices.close_cycle(cycle.cycle_id, at=now, reason=reason)
-        await self._notices.enqueue(
-            uow,
-            usage_point_id=order.usage_point_id,
-            account_id=order.account_id,
-            stage=stage,
-            reference=f"supply_order:{order.order_id}",
-            switched_at=now,
-        )
+        if order.purpose is OrderPurpose.ARREARS:  # the texts speak of arrears
+            await self._notices.enqueue(
+                uow,
+                usage_point_id=order.usage_point_id,
+                account_id=order.account_id,
+                stage=stage,
+                reference=f"supply_order:{order.order_id}",
+                switched_at=now,
+            )
         if off:
             await self._decide(uow, order.account_id, trigger="disconnected")
 

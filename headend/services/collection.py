@@ -195,6 +195,7 @@ class Collection:
     async def _read(self, readout: MeterReadout, priority: Priority) -> None:
         """Read one meter with repeated attempts; the last fault stays in the readout."""
         attempt = preemptions = 0
+        policy = self._settings.retry.for_meter(readout.wanted.meter.failures_in_row)
         while True:
             try:
                 readout.fault = None
@@ -206,7 +207,7 @@ class Collection:
                 preemptions += isinstance(error, Preempted)
                 attempt += not isinstance(error, Preempted)
                 pause_s = decide_retry(
-                    error, attempt=attempt, preemptions=preemptions, policy=self._settings.retry
+                    error, attempt=attempt, preemptions=preemptions, policy=policy
                 )
                 if pause_s is None:
                     return

@@ -6,7 +6,7 @@ found again by the next run, which reads what is missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headend.domain.errors import HeadEndError, IdentityMismatch, MeterMisbehaved, Preempted
 
@@ -16,9 +16,16 @@ class RetryPolicy:
     """``pauses_s`` come between attempts, so there is one attempt more than there are pauses."""
 
     pauses_s: tuple[float, ...] = (0.5, 3.0)
+    # A meter silent for this many runs is asked once a run: each try costs a time-out, and the
+    # whole run waits for the last of them.
+    patient_runs: int = 2
     # Giving way to an order costs nothing and says nothing about the meter; the limit only keeps a
     # usage point with endless orders from holding up the run.
     preemptions: int = 20
+
+    def for_meter(self, failures_in_row: int) -> RetryPolicy:
+        """Return the policy for a meter that failed in so many runs before this one."""
+        return self if failures_in_row < self.patient_runs else replace(self, pauses_s=())
 
 
 def decide_retry(

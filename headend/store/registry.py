@@ -111,6 +111,7 @@ class PostgresRegistryRepository:
                 maximum_current_a=row["maximum_current_a"],
                 served_from=row["valid_from"],
                 served_to=row["valid_to"],
+                failures_in_row=row["failures_in_row"],
             )
             for row in rows
         ]

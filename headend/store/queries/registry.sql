@@ -278,11 +278,13 @@ where k.meter_id = any(%(meter_ids)s)
 -- name: concentrator_meters
 select m.meter_id, m.meter_no, m.link_id, m.link_address, m.model, m.client_address,
        m.authentication, m.logical_device_name, m.serial, m.concentrator_id, m.maximum_current_a,
-       i.usage_point_id, i.multiplier, i.valid_from, i.valid_to, u.time_zone, o.account_id
+       i.usage_point_id, i.multiplier, i.valid_from, i.valid_to, u.time_zone, o.account_id,
+       coalesce(h.failures_in_row, 0) as failures_in_row
 from meter m
 join meter_installation i using (meter_id)
 join usage_point u using (usage_point_id)
 left join occupancy o on o.usage_point_id = i.usage_point_id and o.valid_to is null
+left join meter_contact h using (meter_id)
 where m.concentrator_id = %(concentrator_id)s
   and (i.valid_to is null or i.valid_to > %(since)s)
 order by m.meter_id, i.valid_from
@@ -290,11 +292,13 @@ order by m.meter_id, i.valid_from
 -- name: installed_meter
 select m.meter_id, m.meter_no, m.link_id, m.link_address, m.model, m.client_address,
        m.authentication, m.logical_device_name, m.serial, m.concentrator_id, m.maximum_current_a,
-       i.usage_point_id, i.multiplier, i.valid_from, i.valid_to, u.time_zone, o.account_id
+       i.usage_point_id, i.multiplier, i.valid_from, i.valid_to, u.time_zone, o.account_id,
+       coalesce(h.failures_in_row, 0) as failures_in_row
 from meter m
 join meter_installation i using (meter_id)
 join usage_point u using (usage_point_id)
 left join occupancy o on o.usage_point_id = i.usage_point_id and o.valid_to is null
+left join meter_contact h using (meter_id)
 where m.meter_id = %(meter_id)s
   and i.valid_from <= %(at)s and (i.valid_to is null or i.valid_to > %(at)s)
 

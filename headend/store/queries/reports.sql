@@ -30,10 +30,10 @@ left join lateral (
       and q.created_at >= %(since)s order by order_id desc limit 1
 ) r on true
 left join lateral (
-    select refusal_codes from decision q
+    select refusal_codes, outcome from decision q
     where q.account_id = a.account_id and q.usage_point_id = u.usage_point_id
     order by decided_at desc, decision_id desc limit 1
-) x on true
+) x on x.outcome = 'disconnect'
 where a.account_no = any(%(account_nos)s)
 order by a.account_no
 

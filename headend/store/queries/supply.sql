@@ -11,7 +11,7 @@ select u.usage_point_id, u.usage_point_no, u.time_zone, u.expected_load_w, u.tra
        a.emergency_credit_nano,
        b.balance_nano, b.estimated_nano, b.actual_through as balance_as_of,
        coalesce((select sum(e.amount_nano) from ledger_entry e
-                 where e.account_id = a.account_id and e.corrects is not null
+                 where e.account_id = a.account_id and e.kind = 'correction'
                    and e.business_date >= %(corrections_since)s), 0)::bigint as corrections_nano,
        exists (select from payment p join payment_channel k using (channel_code)
                where p.account_id = a.account_id and p.state = 'pending'
@@ -21,8 +21,9 @@ select u.usage_point_id, u.usage_point_no, u.time_zone, u.expected_load_w, u.tra
                  and p.paid_at > %(at)s - interval '400 days') as channel_at_fault,
        n.cycle_id, n.notice_delivered_at, n.planned_at, n.notice_expires_at,
        n.reminder_delivered_at,
-       (select max(h.ended_at) from hold h
-        where h.usage_point_id = u.usage_point_id) as cycle_restarted_at,
+       (select max(least(h.ended_at, h.valid_to)) from hold h
+        where h.usage_point_id = u.usage_point_id
+          and least(h.ended_at, h.valid_to) <= %(at)s) as cycle_restarted_at,
        coalesce((select array_agg(r.kind order by r.kind) from restraint r
                  where r.usage_point_id = u.usage_point_id and r.lifted_at is null),
                 '{}') as restraints,
