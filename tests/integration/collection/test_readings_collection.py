@@ -132,6 +132,23 @@ async def test_each_fault_leaves_its_cause_and_is_retried_as_its_type_allows(
     assert (healed.days_inserted, healed.causes) == (3, {})
 
 
+async def test_a_meter_silent_for_several_runs_is_tried_once_until_it_answers(fleet: Any) -> None:
+    fleet.meter(0).faults.add(MeterFault.SILENT)
+    tried = []
+    for day in range(4):
+        fleet.adapter.requests.clear()
+        await collect(fleet, day=TODAY + timedelta(days=day))
+        tried.append(fleet.adapter.asked(1).count("associate"))
+        fleet.clock.advance(days=1)
+    assert tried == [3, 3, 1, 1]
+    fleet.meter(0).faults.clear()
+    assert (await collect(fleet, day=TODAY + timedelta(days=4))).causes == {}
+    (contact,) = await fleet.rows(
+        "select failures_in_row from meter_contact where meter_id = %s", fleet.meter_id(0)
+    )
+    assert contact["failures_in_row"] == 0
+
+
 async def test_a_wrong_key_is_final_for_the_run(fleet: Any) -> None:
     fleet.meter(3).encryption_key = bytes(16)
     result = await collect(fleet)
