@@ -42,6 +42,14 @@ _CODES = {
     "extra_forbidden": "unknown_field",
     "json_invalid": "malformed_json",
 }
+# What services call a field, and what clients call it.
+_CLIENT_NAMES = {
+    "account": "account_no",
+    "channel_code": "channel",
+    "reference": "channel_reference",
+    "usage_point": "usage_point_no",
+    "usage_point_id": "usage_point_no",
+}
 _HTTP_CODES = {
     400: "bad_request",
     401: "unauthenticated",
@@ -126,7 +134,7 @@ async def _on_declared(request: Request, error: Exception) -> ProblemResponse:
     if status == 500:
         return await _on_defect(request, error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else None
-    field = error.field if isinstance(error, BadInput) else None
+    field = _CLIENT_NAMES.get(error.field, error.field) if isinstance(error, BadInput) else None
     if status >= 500:
         _LOG.warning("request failed", path=request.url.path, code=code, error=str(error))
     return problem(status, code, str(error), field=field, headers=headers)

@@ -40,7 +40,7 @@ class OrderQuery(RequestBody):
         Field(default_factory=list, description="Any of these; all when left out."),
     ]
     open: Annotated[bool, Query(description="Only orders that may still move.")] = False
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}$")] = None
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")] = None
     limit: Annotated[int, Query(ge=1, le=500)] = 50
 
 

@@ -26,10 +26,12 @@ from rules.reasons import RefusalReason
 
 # Business systems plan within this; arithmetic with time zones fails at the ends of the calendar.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2199
+# [0-9] and not \d, here and below: \d takes in the digits of every script.
 _INSTANT = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
 )
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029]")
 INT64_MAX = 2**63 - 1
 
@@ -107,7 +109,7 @@ Yuan = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": r"^-?\d+\.\d{2}$",
+            "pattern": r"^-?[0-9]+\.[0-9]{2}$",
             "description": "Decimal yuan, rounded to fen.",
             "examples": ["128.50"],
         }
@@ -119,7 +121,7 @@ YuanExact = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": r"^-?\d+\.\d{9}$",
+            "pattern": r"^-?[0-9]+\.[0-9]{9}$",
             "description": "Decimal yuan with all nine places, unrounded: these add up.",
             "examples": ["-4.318200000"],
         }
@@ -128,7 +130,7 @@ YuanExact = Annotated[
 AmountText = Annotated[
     str,
     Field(
-        pattern=r"^\d{1,9}(\.\d{1,2})?$",
+        pattern=r"^[0-9]{1,9}(\.[0-9]{1,2})?$",
         description="Decimal yuan with at most two places.",
         examples=["200.00"],
     ),
