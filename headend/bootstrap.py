@@ -39,6 +39,7 @@ from headend.store.database import Pool, open_pool
 from headend.store.keys import KeyVault, open_demo_vault, open_vault
 from headend.store.listening import ListeningSignal
 from headend.store.unit_of_work import PostgresStore
+from protocols.dlms.conversation import Timeouts
 from protocols.dlms.driver import DlmsAdapter
 from rules.governor import GovernorLimits
 from rules.service_levels import DEFAULT_RETRY_POLICY
@@ -107,7 +108,12 @@ async def open_services(
         wake = await stack.enter_async_context(ListeningSignal(database_url))
         if adapters is None:
             adapters = [
-                DlmsAdapter(PostgresCounterStore(pool), clock, system_title=_system_title())
+                DlmsAdapter(
+                    PostgresCounterStore(pool),
+                    clock,
+                    system_title=_system_title(),
+                    timeouts=_timeouts(settings),
+                )
             ]
         links = LinkPool(store, _by_scheme(adapters), holder=process)
         stack.push_async_callback(links.close)
@@ -211,6 +217,12 @@ def _limits(settings: Settings) -> GovernorLimits:
         power_w=governor.estimated_kw_hour * 1000,
         safety=governor.safety_per_hour,
     )
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    """Return the meters' time-outs; a probe of the public client is short, its answer is too."""
+    answer_s = settings.meter_answer_timeout_s
+    return Timeouts(answer_s=answer_s, probe_s=answer_s * 0.4, release_s=min(1.0, answer_s))
 
 
 def _system_title() -> bytes:

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     key_encryption_key: SecretStr | None = None  # 32 octets as hex
     key_encryption_key_file: Path | None = None
+    meter_answer_timeout_s: float = Field(default=5, gt=0, le=120)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     floors: Annotated[InstanceOf[Floors], BeforeValidator(_read_floors)] = Floors()

@@ -27,6 +27,8 @@ from headend.store.migrate import migrate
 
 DEMO_FILE = "demo.json"
 LOG_FILE = "headend.log"
+# The simulated meters are on the loopback: one that takes longer is silent.
+METER_ANSWER_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def _overrides(options: DemoOptions) -> dict[str, Any]:
         "api_port": options.port,
         "state_dir": options.state_dir,
         "log_level": options.log_level,
+        "meter_answer_timeout_s": METER_ANSWER_TIMEOUT_S,
     }
     return {name: value for name, value in given.items() if value is not None}
 

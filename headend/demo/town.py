@@ -16,7 +16,7 @@ from protocols.simulator.fleet import ConcentratorSpec, FleetSpec, MeterSpec, ma
 METERS = 60
 CONCENTRATORS = 2
 # Long enough that a payment lands while the contact is on its way, well within the settle time.
-RACE_RELAY_DELAY_MS = 1_500
+RACE_RELAY_DELAY_MS = 1_000
 # At about 5 yuan a day: used up on the second day, or lasting for a year.
 SCARCE_NANO = 4 * NANO_PER_YUAN
 SOME_NANO = 14 * NANO_PER_YUAN
