@@ -37,6 +37,12 @@ async def test_it_answers_inside_the_block_and_not_after() -> None:
             await client.get(url)
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    # asyncio sets TCP_NODELAY on accepted connections where the listener states its protocol.
+    with bind_listener("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 async def test_it_stops_although_a_request_hangs() -> None:
     began = asyncio.Event()
 
