@@ -19,8 +19,10 @@ import structlog
 
 from headend.bootstrap import Services
 from headend.demo.provision import DEMO_ACTOR
-from headend.demo.town import TOP_UP_YUAN, Household, Part
+from headend.demo.town import TOP_UP_NANO, Household, Part
+from headend.domain.days import DEFAULT_ZONE, local_day
 from headend.domain.errors import HeadEndError
+from headend.domain.money import format_yuan
 from headend.domain.supply import OrderState, Restraint
 from headend.ports.reports import AccountProgress
 from protocols.simulator.control_client import SimulatorControl
@@ -40,11 +42,11 @@ class DemoFailed(HeadEndError):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: its number, and the business instant at which it began."""
+    """One round: its number, and the business instants at which it began and ended."""
 
     number: int
     begun_at: datetime
-    ended: bool
+    ended_at: datetime | None = None
 
 
 class Director:
@@ -73,15 +75,17 @@ class Director:
         if begun is None:
             return None
         number = int(begun.detail["round"])
-        ended = any(
-            event.action == ROUND_ENDED and event.detail["round"] == number for event in events
+        ended = (
+            event.at
+            for event in events
+            if event.action == ROUND_ENDED and event.detail["round"] == number
         )
-        return Round(number, begun.at, ended)
+        return Round(number, begun.at, next(ended, None))
 
     async def begin_round(self) -> Round:
         """Go on with the round under way, or begin the next one."""
         current = await self.current_round()
-        if current is not None and not current.ended:
+        if current is not None and current.ended_at is None:
             return current
         number = 1 if current is None else current.number + 1
         begun_at = self._services.clock.now()
@@ -91,7 +95,7 @@ class Director:
             await uow.audit.record(
                 DEMO_ACTOR, ROUND_BEGUN, ROUND_SUBJECT, at=begun_at, detail={"round": number}
             )
-        return Round(number, begun_at, ended=False)
+        return Round(number, begun_at)
 
     async def end_round(self, played: Round) -> None:
         """Record that everybody in the cast has played."""
@@ -126,7 +130,7 @@ class Director:
                 return await self._pay_when_off(household, standing, played)
             case Part.PAYS_LATE:
                 if standing.disconnect_state in _ON_ITS_WAY:
-                    return await self._pay(household, played)
+                    return await self._pay(household, standing, played)
                 return await self._pay_when_off(household, standing, played)
             case Part.UNSAFE:
                 if standing.disconnect_state is not OrderState.COMPLETED:
@@ -156,9 +160,11 @@ class Director:
     ) -> bool:
         if standing.disconnect_state is not OrderState.COMPLETED or standing.reconnect_state:
             return False
-        return await self._pay(household, played)
+        return await self._pay(household, standing, played)
 
-    async def _pay(self, household: Household, played: Round) -> bool:
+    async def _pay(self, household: Household, standing: AccountProgress, played: Round) -> bool:
+        """Pay what is owed and something more, once."""
+        owed_nano = max(0, -standing.balance_nano)
         reference = _reference(household, played)
         if ("paid", reference) in self._done:
             return False
@@ -168,7 +174,7 @@ class Director:
                 "account_no": household.account_no,
                 "channel": CHANNEL,
                 "channel_reference": reference,
-                "amount": TOP_UP_YUAN,
+                "amount": format_yuan(owed_nano + TOP_UP_NANO),
             },
             headers={"Idempotency-Key": reference},
         )
@@ -204,12 +210,24 @@ class Director:
         for household in self._cast.values():
             if household.part in (Part.SILENT, Part.WRONG_DEVICE):
                 await self._control.clear_fault(household.meter.meter_no)
+                await self._backfill(household, last)
             if household.part is Part.WRONG_DEVICE:
                 await self._settle_identity_case(household)
             if household.part is Part.UNSAFE:
                 await self._lift_unsafe(household)
             await self._take_back(household, last)
         self._done.clear()
+
+    async def _backfill(self, household: Household, last: Round) -> None:
+        """Read what could not be read in the last round, as a meter data engineer would."""
+        first = local_day(last.begun_at, DEFAULT_ZONE)
+        today = local_day(self._services.clock.now(), DEFAULT_ZONE)
+        days = [first + timedelta(days=number) for number in range((today - first).days)]
+        async with self._services.store.transaction() as uow:
+            meter_ids = await uow.registry.meter_ids([household.meter.meter_no])
+        await self._services.collection.read_on_demand(
+            meter_ids[household.meter.meter_no], days=days
+        )
 
     async def _settle_identity_case(self, household: Household) -> None:
         async with self._services.store.transaction() as uow:

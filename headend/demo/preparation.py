@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ def prepare(
             _reset(settings)
         log = stack.enter_context((settings.state_dir / LOG_FILE).open("a", encoding="utf-8"))
         configure_logging(level=settings.log_level, form="json", stream=log)
+        # What is told after the file is closed goes where every other command tells it.
+        stack.callback(configure_logging, level=settings.log_level, stream=sys.stderr)
         seed = _keep_seed(settings.state_dir, options.seed)
         if settings.database_url is not None:
             database_url = settings.database_url.get_secret_value()

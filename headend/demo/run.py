@@ -106,6 +106,7 @@ async def _run(options: DemoOptions, prepared: Prepared, console: Console) -> in
 
 async def _act(stage: _Stage, console: Console) -> int:
     while True:
+        await _rest_until_midnight(stage)
         played = await stage.director.begin_round()
         drawing = asyncio.create_task(stage.display.run(since=played.begun_at))
         try:
@@ -125,6 +126,20 @@ async def _act(stage: _Stage, console: Console) -> int:
         show_proof(console, proof)
         if stage.options.once:
             return _exit_code(proof, complete, console)
+
+
+async def _rest_until_midnight(stage: _Stage) -> None:
+    """Let the day of the last round end: notices that were given in it are void by then."""
+    last = await stage.director.current_round()
+    if last is None or last.ended_at is None:
+        return
+    tomorrow = local_day(last.ended_at, DEFAULT_ZONE) + timedelta(days=1)
+    midnight = local_instant(tomorrow, wall_time(0), DEFAULT_ZONE)
+    while stage.services.clock.now() < midnight:
+        if await stage.services.scheduler.drained():
+            await _jump(stage)
+        else:
+            await asyncio.sleep(LOOK_PAUSE_S)
 
 
 def _exit_code(proof: Proof, complete: bool, console: Console) -> int:

@@ -21,7 +21,8 @@ RACE_RELAY_DELAY_MS = 1_000
 SCARCE_NANO = 4 * NANO_PER_YUAN
 SOME_NANO = 14 * NANO_PER_YUAN
 AMPLE_NANO = 2_000 * NANO_PER_YUAN
-TOP_UP_YUAN = "200.00"
+# What a customer who was cut pays beyond the debt.
+TOP_UP_NANO = 100 * NANO_PER_YUAN
 
 
 class Part(StrEnum):

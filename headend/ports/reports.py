@@ -14,7 +14,8 @@ from headend.domain.supply import OrderState, SupplyAction, SupplyState
 class AccountProgress:
     """Where one account stands on the way from credit to cut and back, since an instant.
 
-    ``notices`` are the stages proven delivered; the orders are the latest of their action.
+    ``notices`` are the stages proven delivered; the disconnect is the latest one, the reconnect the
+    latest one after it.
     """
 
     account_no: str

@@ -20,14 +20,15 @@ left join account_balance b on b.account_id = a.account_id
 left join supply_state s on s.usage_point_id = u.usage_point_id
 left join notice_cycle c on c.usage_point_id = u.usage_point_id and c.closed_at is null
 left join lateral (
-    select state, refusal_codes from supply_order q
+    select order_id, state, refusal_codes from supply_order q
     where q.usage_point_id = u.usage_point_id and q.action = 'disconnect'
       and q.created_at >= %(since)s order by order_id desc limit 1
 ) d on true
 left join lateral (
     select state, refusal_codes from supply_order q
     where q.usage_point_id = u.usage_point_id and q.action = 'reconnect'
-      and q.created_at >= %(since)s order by order_id desc limit 1
+      and q.created_at >= %(since)s and q.order_id > coalesce(d.order_id, 0)
+    order by order_id desc limit 1
 ) r on true
 left join lateral (
     select refusal_codes, outcome from decision q
