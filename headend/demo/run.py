@@ -18,9 +18,9 @@ from datetime import time as wall_time
 from datetime import timedelta
 
 import httpx
-from api.server import bind_listener
 from rich.console import Console
 
+from api.server import bind_listener
 from headend.bootstrap import Services, open_services
 from headend.configuration import Settings
 from headend.demo.director import Director, Round
