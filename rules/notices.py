@@ -187,8 +187,8 @@ DEFAULT_TEMPLATES: dict[NoticeStage, NoticeTemplate] = {
         "Please top up soon.",
     ),
     NoticeStage.ARREARS: NoticeTemplate(
-        "【欠费提醒】户号{account_no}：当前余额{balance}元，已欠费，请尽快缴费，以免影响用电。",
-        "[Electricity] Account {account_no}: your balance is {balance} yuan, you are in arrears. "
+        "【欠费提醒】户号{account_no}：当前余额{balance}元，即将用尽或已欠费，请尽快缴费，以免影响用电。",
+        "[Electricity] Account {account_no}: your balance is {balance} yuan, used up or nearly so. "
         "Please pay soon so that your supply is not affected.",
     ),
     NoticeStage.DISCONNECT_NOTICE: NoticeTemplate(

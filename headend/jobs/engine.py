@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Status
 
 from headend.jobs.process import ProcessWatch
@@ -124,7 +124,12 @@ class JobEngine:
         )
         count = 0
         for job in stalled:
-            await self._app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
+            try:
+                await self._app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
+            except ConnectorException as error:
+                # Another worker forgot it in the same moment; if not, the next look finds it.
+                _LOG.info("stalled job not forgotten", job_id=job.id, error=str(error.__cause__))
+                continue
             count += 1
         return count
 

@@ -113,7 +113,7 @@ class SupplyControl:
         await uow.audit.record(
             request.requested_by,
             f"supply_order.{request.action}.requested",
-            f"usage_point:{row.usage_point_no}",
+            f"usage_point:{row.usage_point_id}",
             at=at,
             detail={"order_id": order.order_id, "purpose": request.purpose},
         )
