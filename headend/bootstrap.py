@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from headend.notifiers import FileNotifier
 from headend.ports import MeterAdapter, MeterKeys
 from headend.ports.unit_of_work import Store, UnitOfWork
 from headend.ports.wake import WakeSignal
+from headend.process import ProcessWatch, name_process
 from headend.services.accounts import Accounts
 from headend.services.aftermath import SupplyAftermath
 from headend.services.billing_run import BillingRun
@@ -91,7 +89,7 @@ async def open_services(
 
     ``demo`` lets the business clock jump. Raises `ConfigurationError`.
     """
-    process = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    process = name_process()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(
@@ -119,6 +117,7 @@ async def open_services(
         stack.push_async_callback(links.close)
         services = _wire(settings, database_url, process, pool, store, clock, vault, links, wake)
         await services.policies.ensure_default_policy()
+        await _take_over_from_the_dead(store, process)
         leases = asyncio.create_task(links.keep_leases(), name="link-leases")
         stack.push_async_callback(_cancel, leases)
         yield services
@@ -195,6 +194,19 @@ def _wire(
         runs=runs,
         scheduler=Scheduler(store, clock, runs, notices=notices, decisions=decisions),
     )
+
+
+async def _take_over_from_the_dead(store: Store, process: str) -> None:
+    """End the leases of processes of this host that were killed, so that nobody waits for them.
+
+    Leases of other hosts run out by themselves.
+    """
+    watch = ProcessWatch(process)
+    async with store.transaction() as uow:
+        dead = [name for name in await uow.links.holders() if watch.is_dead(name)]
+        await uow.links.release_held(dead)
+        dead = [name for name in await uow.orders.holders() if watch.is_dead(name)]
+        await uow.orders.release_held(dead)
 
 
 def _open_vault(settings: Settings, *, demo: bool) -> KeyVault:

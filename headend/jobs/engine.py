@@ -17,10 +17,10 @@ from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Status
 
-from headend.jobs.process import ProcessWatch
 from headend.jobs.tasks import EVERY_QUEUE, SERVICES, TASK_OF_RUN, make_app
 from headend.jobs.work import JobServices
 from headend.ports.runs import BusinessRun, RunKind
+from headend.process import ProcessWatch
 from headend.services.scheduler import DueWork, StandingWork
 from headend.store.database import job_engine_conninfo
 

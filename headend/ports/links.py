@@ -31,6 +31,14 @@ class LinkRepository(Protocol):
         """Give the leases back at once."""
         ...
 
+    async def holders(self) -> set[str]:
+        """Return who holds leases that have not run out."""
+        ...
+
+    async def release_held(self, holders: Sequence[str]) -> int:
+        """End all leases of holders known to be dead; return how many."""
+        ...
+
     async def move_concentrator(self, concentrator_no: str, endpoint: str) -> bool:
         """Give a concentrator's link its new endpoint; False when it has it already."""
         ...

@@ -201,6 +201,14 @@ class OrderRepository(Protocol):
         """
         ...
 
+    async def holders(self) -> set[str]:
+        """Return who holds leases on orders that have not run out."""
+        ...
+
+    async def release_held(self, holders: Sequence[str]) -> int:
+        """End the leases of holders known to be dead; their orders are read back at once."""
+        ...
+
     async def next_due(self) -> datetime | None:
         """Return the earliest business instant at which a waiting order wants attention."""
         ...

@@ -40,6 +40,16 @@ class PostgresLinkRepository:
             _QUERIES["release"], {"link_ids": list(link_ids), "holder": holder}
         )
 
+    async def holders(self) -> set[str]:
+        cursor = await self._connection.execute(_QUERIES["holders"])
+        return {row["holder"] for row in await cursor.fetchall()}
+
+    async def release_held(self, holders: Sequence[str]) -> int:
+        cursor = await self._connection.execute(
+            _QUERIES["release_held"], {"holders": list(holders)}
+        )
+        return cursor.rowcount
+
     async def move_concentrator(self, concentrator_no: str, endpoint: str) -> bool:
         cursor = await self._connection.execute(
             _QUERIES["move_concentrator"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -144,6 +144,16 @@ class PostgresOrderRepository:
             "claim_due", {"at": at, "holder": holder, "lease_s": lease_s, "limit": limit}
         )
         return sorted(claimed, key=lambda order: (order.priority, order.order_id))
+
+    async def holders(self) -> set[str]:
+        cursor = await self._connection.execute(_QUERIES["holders"])
+        return {row["lease_holder"] for row in await cursor.fetchall()}
+
+    async def release_held(self, holders: Sequence[str]) -> int:
+        cursor = await self._connection.execute(
+            _QUERIES["release_held"], {"holders": list(holders)}
+        )
+        return cursor.rowcount
 
     async def next_due(self) -> datetime | None:
         due: datetime | None = (await self._one("next_due", {}))["due"]

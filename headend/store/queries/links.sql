@@ -25,3 +25,9 @@ from concentrator c
 where c.link_id = l.link_id and c.concentrator_no = %(concentrator_no)s
   and l.endpoint <> %(endpoint)s
 returning l.link_id
+
+-- name: holders
+select distinct holder from link_lease where lease_until > clock_timestamp()
+
+-- name: release_held
+delete from link_lease where holder = any(%(holders)s)

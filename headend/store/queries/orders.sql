@@ -90,6 +90,16 @@ set lease_holder = %(holder)s,
 from due where o.order_id = due.order_id
 returning o.*
 
+-- name: holders
+select distinct lease_holder from supply_order
+where lease_until > clock_timestamp() and lease_holder is not null
+  and state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown', 'awaiting_customer')
+
+-- name: release_held
+update supply_order set lease_until = null
+where lease_holder = any(%(holders)s) and lease_until is not null
+  and state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown', 'awaiting_customer')
+
 -- name: next_due
 select min(next_attempt_at) as due from supply_order
 where state in ('scheduled', 'queued', 'outcome_unknown')

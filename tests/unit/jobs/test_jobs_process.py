@@ -10,7 +10,7 @@ from datetime import date
 
 import pytest
 
-from headend.jobs.process import ProcessWatch, name_process
+from headend.process import ProcessWatch, name_process
 from headend.jobs.work import as_record
 
 
