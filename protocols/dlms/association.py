@@ -5,10 +5,10 @@ association ``ready`` (no security, LLS) or, with HLS, carries the meter's chall
 (``challenged``): our proof goes out as an ACTION on the current association (``proving``), and only
 the meter's proof of *our* challenge makes it ``ready``. A request makes it ``waiting`` until its
 answer, `abandon` gives up on that answer, and a release ends in ``closed`` whether it was answered
-or not. Moves that `_MOVES` does not list raise `LocalProtocolError` and change nothing; received
-bytes that are malformed, foreign, late or fail a security check raise and change nothing either
-(a genuine but late answer still advances the received counter). A rejection is an event, because
-it does change the state.
+or not. With a dedicated key everything behind the AARE goes under it. Moves that `_MOVES` does not
+list raise `LocalProtocolError` and change nothing; received bytes that are malformed, foreign, late
+or fail a security check raise and change nothing either (a genuine but late answer still advances
+the received counter). A rejection is an event, because it does change the state.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from headend.domain.errors import (
-    LocalProtocolError,
-)
+from headend.domain.errors import LocalProtocolError
 from headend.domain.obis import CURRENT_ASSOCIATION
-from protocols.dlms import acse, initiate, xdr
+from protocols.dlms import acceptance, acse, xdr
 from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
-from protocols.dlms.acse import Aarq, AssociationResult, Context, Diagnostic, Mechanism
+from protocols.dlms.acceptance import CHALLENGE_SIZES
+from protocols.dlms.acse import Aare, Aarq, AssociationResult, Context, Diagnostic, Mechanism
 from protocols.dlms.errors import AccessResult, MalformedData
 from protocols.dlms.events import (
     Answer,
@@ -34,8 +33,11 @@ from protocols.dlms.events import (
     Released,
     StaleAnswer,
 )
+from protocols.dlms.hls import DIGEST_MECHANISMS, LEGACY_MECHANISMS, Proofs
 from protocols.dlms.initiate import Conformance, InitiateRequest, InitiateResponse
-from protocols.dlms.security import PlainAnswer, SecureChannel, SecurityFault
+from protocols.dlms.security import MAX_OVERHEAD, Form, PlainAnswer, SecureChannel, SecurityFault
+
+__all__ = ["CHALLENGE_SIZES", "HLS_METHOD", "ClientAssociation", "ClientSettings", "State"]
 
 PROPOSED_CONFORMANCE = (
     Conformance.GET
@@ -43,13 +45,15 @@ PROPOSED_CONFORMANCE = (
     | Conformance.ACTION
     | Conformance.SELECTIVE_ACCESS
     | Conformance.BLOCK_TRANSFER_WITH_GET
+    | Conformance.BLOCK_TRANSFER_WITH_SET
+    | Conformance.BLOCK_TRANSFER_WITH_ACTION
     | Conformance.MULTIPLE_REFERENCES
     | Conformance.PRIORITY_MANAGEMENT
 )
-CHALLENGE_SIZES = range(8, 65)  # octets, Green Book 9.2.7.4 (clause unverified)
 HLS_METHOD = rq.Attribute(15, CURRENT_ASSOCIATION, 1)  # reply_to_HLS_authentication
 CONFIRMED_HIGH = 0xC0  # invoke-id-and-priority: confirmed service, high priority
 _UNCIPHERED_REFUSALS = frozenset((rs.EXCEPTION_RESPONSE, rs.CONFIRMED_SERVICE_ERROR))
+_SUPPORTED = frozenset((Mechanism.NONE, Mechanism.LLS, Mechanism.HLS_GMAC)) | DIGEST_MECHANISMS
 
 
 class State(StrEnum):
@@ -85,7 +89,12 @@ _MOVES: dict[_Move, frozenset[State]] = {
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """How to associate. ``challenge`` must be fresh random octets for each association."""
+    """How to associate. ``challenge`` must be fresh random octets for each association.
+
+    ``password`` is that of LLS, or the secret of a digest mechanism. ``dedicated_key``, fresh
+    random octets too, is used where the channel's form asks for one. MD5 and SHA-1 need
+    ``allow_legacy``. With ``ciphered`` False the channel proves us (GMAC) and ciphers nothing.
+    """
 
     mechanism: Mechanism = Mechanism.NONE
     password: bytes | None = field(default=None, repr=False)
@@ -93,22 +102,27 @@ class ClientSettings:
     system_title: bytes | None = None
     conformance: Conformance = PROPOSED_CONFORMANCE
     max_pdu: int = 0xFFFF
+    dedicated_key: bytes | None = field(default=None, repr=False)
+    allow_legacy: bool = False
+    ciphered: bool = True
 
 
 class ClientAssociation:
     """One association; ``channel`` ciphers it, None leaves it plain."""
 
     def __init__(self, settings: ClientSettings, channel: SecureChannel | None = None) -> None:
-        if settings.mechanism == Mechanism.LLS and settings.password is None:
-            raise LocalProtocolError("LLS needs a password")
-        if settings.mechanism == Mechanism.HLS_GMAC and (
-            channel is None or settings.challenge is None
-        ):
-            raise LocalProtocolError("HLS-GMAC needs keys and a challenge")
+        _check_settings(settings, channel)
         self._settings = settings
-        self._channel = channel
+        self._channel = channel if settings.ciphered else None
+        self._prover = channel
+        self._proofs: Proofs | None = None
+        if settings.mechanism > Mechanism.LLS:
+            self._proofs = Proofs(
+                settings.mechanism, settings.system_title, channel, settings.password
+            )
         self._state = State.IDLE
         self._peer_challenge = b""
+        self._peer_title: bytes | None = None
         self._negotiated: InitiateResponse | None = None
         self._pending: rq.Request | None = None
         self._invoke = 0
@@ -128,20 +142,30 @@ class ClientAssociation:
             raise LocalProtocolError("nothing was negotiated yet")
         return self._negotiated
 
+    @property
+    def request_limit(self) -> int | None:
+        """Octets of the longest plain request that the meter takes, None without a limit."""
+        limit = self.negotiated.max_pdu
+        if not limit:
+            return None
+        return limit if self._channel is None else max(limit - MAX_OVERHEAD, 1)
+
     def open(self) -> bytes:
         """Return the AARQ."""
         self._check(_Move.OPEN)
         settings, channel = self._settings, self._channel
-        request = InitiateRequest(settings.conformance, settings.max_pdu).encode()
+        information = InitiateRequest(
+            self._proposed, settings.max_pdu, dedicated_key=self._dedicated_key
+        ).encode()
         if channel is not None:
-            request = channel.protect(request)
-        hls = settings.mechanism > Mechanism.LLS
+            information = channel.protect(information, form=Form.GLO)
+        hls = self._proofs is not None
         aarq = Aarq(
             context=self._context,
             mechanism=settings.mechanism,
             system_title=settings.system_title,
             authentication=settings.challenge if hls else settings.password,
-            user_information=request,
+            user_information=information,
         )
         self._state = State.ASSOCIATING
         return aarq.encode()
@@ -149,12 +173,14 @@ class ClientAssociation:
     def prove(self) -> bytes:
         """Return our proof of the meter's challenge (HLS pass 3)."""
         self._check(_Move.PROVE)
-        channel = self._channel
-        if channel is None:
-            raise LocalProtocolError("HLS-GMAC needs keys")
-        proof = xdr.octet_string(channel.make_hls_tag(self._peer_challenge))
+        proofs, own = self._proofs, self._settings.challenge
+        if proofs is None or own is None:
+            raise LocalProtocolError("nothing to prove without HLS")
+        proof = xdr.octet_string(
+            proofs.make(received=self._peer_challenge, sent=own, peer_title=self._peer_title)
+        )
         request = rq.ActionRequest(self.draw_invoke(), HLS_METHOD, proof)
-        apdu = channel.protect(request.encode())
+        apdu = self._protect(request.encode())
         self._pending, self._state = request, State.PROVING
         return apdu
 
@@ -166,9 +192,7 @@ class ClientAssociation:
     def request(self, request: rq.Request) -> bytes:
         """Return the APDU of a request; its answer must be received or abandoned next."""
         self._check(_Move.REQUEST)
-        apdu = request.encode()
-        if self._channel is not None:
-            apdu = self._channel.protect(apdu)
+        apdu = self._protect(request.encode())
         limit = self.negotiated.max_pdu
         if limit and len(apdu) > limit:
             raise LocalProtocolError(f"a request of {len(apdu)} octets, the meter takes {limit}")
@@ -205,6 +229,22 @@ class ClientAssociation:
     def _context(self) -> Context:
         return Context.LOGICAL_NAME if self._channel is None else Context.LOGICAL_NAME_CIPHERED
 
+    @property
+    def _proposed(self) -> Conformance:
+        conformance = self._settings.conformance
+        if self._channel is not None and self._channel.form.is_general:
+            conformance |= Conformance.GENERAL_PROTECTION
+        return conformance
+
+    @property
+    def _dedicated_key(self) -> bytes | None:
+        channel = self._channel
+        wanted = channel is not None and channel.form.is_dedicated
+        return self._settings.dedicated_key if wanted else None
+
+    def _protect(self, apdu: bytes) -> bytes:
+        return apdu if self._channel is None else self._channel.protect(apdu)
+
     def _check(self, move: _Move) -> None:
         if self._state not in _MOVES[move]:
             raise LocalProtocolError(f"an association that is {self._state} cannot {move}")
@@ -219,53 +259,51 @@ class ClientAssociation:
             raise StaleAnswer(f"APDU {apdu[0]:#04x} while waiting for an AARE")
         aare = acse.decode_aare(apdu)
         if aare.result != AssociationResult.ACCEPTED:
-            rejected = _read_rejection(aare)
+            rejected = acceptance.read_rejection(aare)
             self._state = State.CLOSED
             return rejected
         if aare.context != self._context:
             raise SecurityFault(f"accepted in application context {aare.context}, not in ours")
-        hls = self._settings.mechanism > Mechanism.LLS
-        if hls:
-            self._check_challenge(aare)
+        challenge, settings = b"", self._settings
+        if self._proofs is not None:
+            challenge = acceptance.check_challenge(
+                aare, mechanism=settings.mechanism, own_challenge=settings.challenge
+            )
         elif aare.diagnostic == Diagnostic.AUTHENTICATION_REQUIRED:
             self._state = State.CLOSED
             return Rejected("authentication-required")
-        self._negotiated = self._read_initiate_response(aare)
-        if hls:
-            self._peer_challenge = aare.authentication or b""
+        self._accept(aare)
+        if self._proofs is not None:
+            self._peer_challenge = challenge
             self._state = State.CHALLENGED
             return Challenged()
         self._state = State.READY
-        return Associated(self._negotiated)
+        return Associated(self.negotiated)
 
-    def _check_challenge(self, aare: acse.Aare) -> None:
-        if aare.mechanism != self._settings.mechanism:
-            raise SecurityFault(f"the meter answers with mechanism {aare.mechanism}, not with ours")
-        if aare.diagnostic != Diagnostic.AUTHENTICATION_REQUIRED or aare.by_provider:
-            raise SecurityFault("the meter skips the proof of authentication")
-        challenge = aare.authentication or b""
-        if len(challenge) not in CHALLENGE_SIZES:
-            raise SecurityFault(f"a challenge of {len(challenge)} octets")
-        if challenge == self._settings.challenge:
-            raise SecurityFault("the meter reflects our own challenge")
-
-    def _read_initiate_response(self, aare: acse.Aare) -> InitiateResponse:
-        information, channel = aare.user_information, self._channel
-        if channel is None:
-            return _decode_initiate(information)
-        if aare.system_title is None or len(aare.system_title) != 8:
-            raise SecurityFault("the meter gives no system title")
-        if aare.system_title == self._settings.system_title:
-            raise SecurityFault("the meter claims our own system title")
-        if channel.peer_title not in (None, aare.system_title):
-            raise SecurityFault("the meter's system title is not the one known")
-        before = channel.peer_title
-        channel.peer_title = aare.system_title
-        try:
-            return _decode_initiate(channel.unprotect(information))
-        except BaseException:
-            channel.peer_title = before
-            raise
+    def _accept(self, aare: Aare) -> None:
+        """Take over title and InitiateResponse; changes nothing when either is refused."""
+        prover, channel = self._prover, self._channel
+        if prover is None:
+            negotiated = acceptance.read_initiate(aare.user_information, proposed=self._proposed)
+        else:
+            title, before = acceptance.check_title(aare, prover), prover.peer_title
+            prover.peer_title = title
+            try:
+                plain = aare.user_information
+                if channel is not None:
+                    plain = channel.unprotect(plain)
+                negotiated = acceptance.read_initiate(plain, proposed=self._proposed)
+            except BaseException:
+                prover.peer_title = before
+                raise
+        if channel is not None:
+            if channel.form.is_general and not (
+                negotiated.conformance & Conformance.GENERAL_PROTECTION
+            ):
+                channel.form = channel.form.specific
+            if self._dedicated_key is not None:
+                channel.agree_dedicated(self._dedicated_key, only=True)
+        self._peer_title, self._negotiated = aare.system_title, negotiated
 
     def _receive_release(self, apdu: bytes) -> Event:
         if apdu[0] != acse.RLRE:
@@ -307,8 +345,8 @@ class ClientAssociation:
         if isinstance(response, rs.ExceptionResponse | rs.ConfirmedServiceError):
             self._pending, self._state = None, State.CLOSED
             return Rejected(response.text, response=response)
-        channel, challenge = self._channel, self._settings.challenge
-        if not isinstance(response, rs.ActionResponse) or channel is None or challenge is None:
+        proofs, challenge = self._proofs, self._settings.challenge
+        if not isinstance(response, rs.ActionResponse) or proofs is None or challenge is None:
             raise StaleAnswer("not an answer to the proof of authentication")
         if response.result != AccessResult.SUCCESS:
             self._pending, self._state = None, State.CLOSED
@@ -316,34 +354,49 @@ class ClientAssociation:
         proof = xdr.decode(response.data) if isinstance(response.data, bytes) else None
         if not isinstance(proof, bytes):
             raise SecurityFault("the meter gives no proof of its own")
-        channel.check_hls_tag(proof, challenge)
+        proofs.check(
+            proof, received=self._peer_challenge, sent=challenge, peer_title=self._peer_title
+        )
         self._pending, self._state = None, State.READY
         return Associated(self.negotiated)
 
 
+_SET_BLOCK_ANSWERS = (
+    rs.SetResponseBlock,
+    rs.SetResponseLastBlock,
+    rs.SetResponseLastBlockList,
+    rs.SetResponse,
+    rs.SetResponseList,
+)
+_ACTION_ANSWERS = (rs.ActionResponse, rs.ActionResponseBlock, rs.ActionResponseNext)
 _ANSWERS: dict[type, tuple[type, ...]] = {
     rq.GetRequest: (rs.GetResponse, rs.GetResponseBlock),
     rq.GetRequestNext: (rs.GetResponse, rs.GetResponseBlock),
     rq.GetRequestList: (rs.GetResponseList, rs.GetResponseBlock, rs.GetResponse),
     rq.SetRequest: (rs.SetResponse,),
-    rq.ActionRequest: (rs.ActionResponse,),
+    rq.SetRequestFirstBlock: _SET_BLOCK_ANSWERS,
+    rq.SetRequestListFirstBlock: _SET_BLOCK_ANSWERS,
+    rq.SetRequestBlock: _SET_BLOCK_ANSWERS,
+    rq.SetRequestList: (rs.SetResponseList, rs.SetResponse),
+    rq.ActionRequest: _ACTION_ANSWERS,
+    rq.ActionRequestNext: _ACTION_ANSWERS,
+    rq.ActionRequestFirstBlock: _ACTION_ANSWERS,
+    rq.ActionRequestBlock: _ACTION_ANSWERS,
+    rq.ActionRequestList: (rs.ActionResponseList, rs.ActionResponseBlock, rs.ActionResponse),
 }
 
 
-def _decode_initiate(information: bytes) -> InitiateResponse:
-    response = initiate.decode_initiate_response(information)
-    if response.version != initiate.DLMS_VERSION:
-        raise MalformedData(f"DLMS version {response.version}")
-    return response
-
-
-def _read_rejection(aare: acse.Aare) -> Rejected:
-    reason = acse.name_diagnostic(aare.diagnostic, by_provider=aare.by_provider)
-    information = aare.user_information
-    response = None
-    if information[:1] == bytes((rs.CONFIRMED_SERVICE_ERROR,)):
-        response = rs.decode_response(information)
-    transient = aare.result == AssociationResult.REJECTED_TRANSIENT
-    if isinstance(response, rs.ConfirmedServiceError):
-        return Rejected(f"{reason} ({response.text})", transient, response)
-    return Rejected(reason, transient)
+def _check_settings(settings: ClientSettings, channel: SecureChannel | None) -> None:
+    mechanism = settings.mechanism
+    if mechanism not in _SUPPORTED:
+        raise LocalProtocolError(f"authentication mechanism {mechanism} is not supported")
+    if mechanism == Mechanism.LLS and settings.password is None:
+        raise LocalProtocolError("LLS needs a password")
+    if mechanism > Mechanism.LLS and settings.challenge is None:
+        raise LocalProtocolError(f"{mechanism.name} needs a challenge")
+    if mechanism in LEGACY_MECHANISMS and not settings.allow_legacy:
+        raise LocalProtocolError(f"{mechanism.name} is for legacy meters and was not allowed")
+    if channel is not None and settings.ciphered and channel.form.is_dedicated:
+        if settings.dedicated_key is None:
+            raise LocalProtocolError("the dedicated form needs a dedicated key")
+        channel.agree_dedicated(settings.dedicated_key, only=False)  # its size is right

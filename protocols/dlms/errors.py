@@ -41,9 +41,6 @@ class AccessResult(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-_BUSY = frozenset({AccessResult.TEMPORARY_FAILURE})
-
-
 class AccessRefused(MeterRefused):
     """The meter answered one request with this result instead of data. Final."""
 
@@ -68,9 +65,34 @@ def parse_access_result(code: int) -> AccessResult:
         raise MalformedData(f"{code} is no data-access-result") from None
 
 
-def refusal(result: AccessResult, what: str) -> HeadEndError:
-    """Return the fault for a meter that refused ``what``; a temporary one may be retried."""
-    message = f"the meter answered {result.text} to {what}"
-    if result in _BUSY:
-        return MeterBusy(message)
-    return AccessRefused(message, result)
+# A block transfer that fell out of step: nothing was read or written, and a new one may well work.
+_TRANSFER_LOST = (
+    AccessResult.LONG_GET_ABORTED,
+    AccessResult.NO_LONG_GET_IN_PROGRESS,
+    AccessResult.LONG_SET_ABORTED,
+    AccessResult.NO_LONG_SET_IN_PROGRESS,
+    AccessResult.DATA_BLOCK_NUMBER_INVALID,
+)
+# Every result but success: whether asking again later can help.
+RETRYABLE: dict[AccessResult, bool] = {
+    result: result is AccessResult.TEMPORARY_FAILURE or result in _TRANSFER_LOST
+    for result in AccessResult
+    if result is not AccessResult.SUCCESS
+}
+# `Action-Result` gives two of the numbers another meaning.
+_ACTION_NAMES = {
+    AccessResult.LONG_GET_ABORTED: "long-action-aborted",
+    AccessResult.NO_LONG_GET_IN_PROGRESS: "no-long-action-in-progress",
+}
+
+
+def refusal(result: AccessResult, what: str, *, action: bool = False) -> HeadEndError:
+    """Return the fault for a meter that refused ``what``; `MeterBusy` may be retried.
+
+    ``action``: the result is an `Action-Result`. Success where data was due is `MeterMisbehaved`.
+    """
+    name = _ACTION_NAMES.get(result, result.text) if action else result.text
+    if result is AccessResult.SUCCESS:
+        return MeterMisbehaved(f"success without data in answer to {what}")
+    message = f"the meter answered {name} to {what}"
+    return MeterBusy(message) if RETRYABLE[result] else AccessRefused(message, result)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from headend.domain.errors import AuthenticationFailed, HeadEndError, MeterBusy, MeterMisbehaved
 from protocols.dlms import responses as rs
 from protocols.dlms.initiate import InitiateResponse
+from protocols.dlms.refusals import fault_of
 
 
 class StaleAnswer(MeterMisbehaved):
@@ -26,6 +27,14 @@ class Associated:
     negotiated: InitiateResponse
 
 
+class AssociationRejected(AuthenticationFailed):
+    """An AARE rejected the association for good; ``diagnostic`` is the standard's own word."""
+
+    def __init__(self, message: str, *, diagnostic: str) -> None:
+        super().__init__(message, code=diagnostic)
+        self.diagnostic = diagnostic
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """The meter rejected the association; `error` says it as the head-end's fault."""
@@ -35,18 +44,16 @@ class Rejected:
     response: rs.ExceptionResponse | rs.ConfirmedServiceError | None = None
 
     def error(self) -> HeadEndError:
-        """Return `MeterBusy` for a transient rejection, otherwise `AuthenticationFailed`.
+        """Return `MeterBusy` for a transient rejection, otherwise `AssociationRejected`.
 
-        An exception-response in place of the AARE says more, e.g. `CounterRejected`.
+        An exception-response in place of the AARE says more, e.g. `CounterBehind`.
         """
         if isinstance(self.response, rs.ExceptionResponse):
-            return rs.fault_of(self.response, "the association request")
+            return fault_of(self.response, "the association request")
         message = f"the meter rejected the association: {self.reason}"
-        return (
-            MeterBusy(message)
-            if self.transient
-            else AuthenticationFailed(message, code=self.reason)
-        )
+        if self.transient:
+            return MeterBusy(message)
+        return AssociationRejected(message, diagnostic=self.reason)
 
 
 @dataclass(frozen=True, slots=True)

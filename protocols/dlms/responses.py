@@ -1,34 +1,62 @@
-"""GET, SET and ACTION responses, and the two ways of refusing outright (Green Book 9.4).
+"""GET, SET and ACTION responses, beside the two ways of refusing outright (Green Book 9.4).
 
-Returned data stays encoded, so that a load profile reaches its fast decoder untouched.
+Returned data stays encoded, so that a load profile reaches its fast decoder untouched. What a
+refusal means for the head-end is the business of `refusals`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeAlias
 
-from headend.domain.errors import (
-    AuthenticationFailed,
-    CounterRejected,
-    HeadEndError,
-    MeterBusy,
-    MeterMisbehaved,
-    MeterRefused,
-)
 from protocols.dlms import xdr
 from protocols.dlms.errors import AccessResult, MalformedData, parse_access_result
+from protocols.dlms.refusals import (
+    CONFIRMED_SERVICE_ERROR,
+    EXCEPTION_RESPONSE,
+    ConfirmedServiceError,
+    ExceptionResponse,
+    ServiceError,
+    StateError,
+    decode_refusal,
+)
+from protocols.dlms.targets import (
+    HEAD_SIZE,
+    Block,
+    Outcome,
+    decode_block,
+    decode_choice,
+    decode_outcome_at,
+    encode_choice,
+    encode_outcome,
+)
 
-CONFIRMED_SERVICE_ERROR = 0x0E
+__all__ = [
+    "CONFIRMED_SERVICE_ERROR",
+    "EXCEPTION_RESPONSE",
+    "ConfirmedServiceError",
+    "ExceptionResponse",
+    "Response",
+    "ServiceError",
+    "StateError",
+    "decode_response",
+]
+
 GET_RESPONSE = 0xC4
 SET_RESPONSE = 0xC5
 ACTION_RESPONSE = 0xC7
-EXCEPTION_RESPONSE = 0xD8
 
 _NORMAL = 1
 _WITH_BLOCK = 2
 _WITH_LIST = 3
+_SET_BLOCK = 2
+_SET_LAST_BLOCK = 3
+_SET_LAST_BLOCK_LIST = 4
+_SET_WITH_LIST = 5
+_ACTION_BLOCK = 2
+_ACTION_WITH_LIST = 3
+_ACTION_NEXT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +67,7 @@ class GetResponse:
     data: bytes | AccessResult
 
     def encode(self) -> bytes:
-        return bytes((GET_RESPONSE, _NORMAL, self.invoke)) + _encode_choice(self.data)
+        return bytes((GET_RESPONSE, _NORMAL, self.invoke)) + encode_choice(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +96,7 @@ class GetResponseList:
 
     def encode(self) -> bytes:
         head = bytes((GET_RESPONSE, _WITH_LIST, self.invoke)) + xdr.encode_length(len(self.items))
-        return head + b"".join(_encode_choice(item) for item in self.items)
+        return head + b"".join(encode_choice(item) for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +111,54 @@ class SetResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class SetResponseBlock:
+    """Block ``block`` arrived: the next one may follow."""
+
+    invoke: int
+    block: int
+
+    def encode(self) -> bytes:
+        return bytes((SET_RESPONSE, _SET_BLOCK, self.invoke)) + self.block.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class SetResponseLastBlock:
+    """The last block arrived: whether the attribute was written."""
+
+    invoke: int
+    result: AccessResult
+    block: int
+
+    def encode(self) -> bytes:
+        head = bytes((SET_RESPONSE, _SET_LAST_BLOCK, self.invoke, self.result))
+        return head + self.block.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class SetResponseLastBlockList:
+    """The last block arrived: whether each attribute of the list was written."""
+
+    invoke: int
+    results: tuple[AccessResult, ...]
+    block: int
+
+    def encode(self) -> bytes:
+        head = bytes((SET_RESPONSE, _SET_LAST_BLOCK_LIST, self.invoke))
+        return head + _encode_results(self.results) + self.block.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class SetResponseList:
+    """Whether each attribute of the list was written."""
+
+    invoke: int
+    results: tuple[AccessResult, ...]
+
+    def encode(self) -> bytes:
+        return bytes((SET_RESPONSE, _SET_WITH_LIST, self.invoke)) + _encode_results(self.results)
+
+
+@dataclass(frozen=True, slots=True)
 class ActionResponse:
     """Whether the method ran, and what it returned (encoded data or a result of its own)."""
 
@@ -91,62 +167,44 @@ class ActionResponse:
     data: bytes | AccessResult | None = None
 
     def encode(self) -> bytes:
-        head = bytes((ACTION_RESPONSE, _NORMAL, self.invoke, self.result))
-        return head + b"\x00" if self.data is None else head + b"\x01" + _encode_choice(self.data)
-
-
-class StateError(IntEnum):
-    SERVICE_NOT_ALLOWED = 1
-    SERVICE_UNKNOWN = 2
-
-
-class ServiceError(IntEnum):
-    OPERATION_NOT_POSSIBLE = 1
-    SERVICE_NOT_SUPPORTED = 2
-    OTHER_REASON = 3
-    PDU_TOO_LONG = 4
-    DECIPHERING_ERROR = 5
-    INVOCATION_COUNTER_ERROR = 6
+        return bytes((ACTION_RESPONSE, _NORMAL, self.invoke)) + encode_outcome(
+            (self.result, self.data)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class ExceptionResponse:
-    """The request was not even tried. ``counter`` is the one the meter expects, if it says so."""
+class ActionResponseList:
+    """What `ActionResponse` says, for each method of the list."""
 
-    state_error: int
-    service_error: int
-    counter: int | None = None
+    invoke: int
+    outcomes: tuple[Outcome, ...]
 
     def encode(self) -> bytes:
-        head = bytes((EXCEPTION_RESPONSE, self.state_error, self.service_error))
-        return head if self.counter is None else head + self.counter.to_bytes(4, "big")
-
-    @property
-    def text(self) -> str:
-        """Name both errors in the standard's words."""
-        return f"{_name(StateError, self.state_error)}, {_name(ServiceError, self.service_error)}"
+        head = bytes((ACTION_RESPONSE, _ACTION_WITH_LIST, self.invoke))
+        head += xdr.encode_length(len(self.outcomes))
+        return head + b"".join(encode_outcome(each) for each in self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
-class ConfirmedServiceError:
-    """The older way to refuse: which service, which kind of error, which error."""
+class ActionResponseBlock:
+    """One block of a long answer; joined they are the returned data, encoded."""
 
-    service: int
-    kind: int
-    value: int
+    invoke: int
+    block: Block
 
     def encode(self) -> bytes:
-        return bytes((CONFIRMED_SERVICE_ERROR, self.service, self.kind, self.value))
+        return bytes((ACTION_RESPONSE, _ACTION_BLOCK, self.invoke)) + self.block.encode()
 
-    @property
-    def text(self) -> str:
-        """Name the error as far as the standard's table is known here."""
-        kinds = (
-            "application-reference", "hardware-resource", "vde-state-error", "service",
-            "definition", "access", "initiate", "load-data-set", "change-scope", "task", "other",
-        )  # fmt: skip
-        kind = kinds[self.kind] if self.kind < len(kinds) else f"kind {self.kind}"
-        return f"confirmed-service-error {kind} {self.value}"
+
+@dataclass(frozen=True, slots=True)
+class ActionResponseNext:
+    """Block ``block`` of the parameter arrived: the next one may follow."""
+
+    invoke: int
+    block: int
+
+    def encode(self) -> bytes:
+        return bytes((ACTION_RESPONSE, _ACTION_NEXT, self.invoke)) + self.block.to_bytes(4, "big")
 
 
 Response: TypeAlias = (
@@ -154,7 +212,14 @@ Response: TypeAlias = (
     | GetResponseBlock
     | GetResponseList
     | SetResponse
+    | SetResponseBlock
+    | SetResponseLastBlock
+    | SetResponseLastBlockList
+    | SetResponseList
     | ActionResponse
+    | ActionResponseList
+    | ActionResponseBlock
+    | ActionResponseNext
     | ExceptionResponse
     | ConfirmedServiceError
 )
@@ -166,10 +231,8 @@ def decode_response(octets: bytes) -> Response:
         decoder = _DECODERS.get((octets[0], octets[1]))
         if decoder is not None:
             response, end = decoder(octets)
-        elif octets[0] == EXCEPTION_RESPONSE:
-            response, end = _decode_exception(octets)
-        elif octets[0] == CONFIRMED_SERVICE_ERROR:
-            response, end = ConfirmedServiceError(octets[1], octets[2], octets[3]), 4
+        elif octets[0] in (EXCEPTION_RESPONSE, CONFIRMED_SERVICE_ERROR):
+            response, end = decode_refusal(octets)
         else:
             raise MalformedData(f"response {octets[0]:#04x} of kind {octets[1]} is not known")
     except IndexError:
@@ -177,23 +240,6 @@ def decode_response(octets: bytes) -> Response:
     if end != len(octets):
         raise MalformedData(f"{len(octets) - end} octets follow the response")
     return response
-
-
-def fault_of(response: Response, what: str) -> HeadEndError:
-    """Return the fault that an answer of another kind than expected stands for."""
-    if isinstance(response, ExceptionResponse):
-        message = f"the meter answered {response.text} to {what}"
-        if response.service_error == ServiceError.INVOCATION_COUNTER_ERROR:
-            return CounterRejected(message, code="invocation-counter-error")
-        if response.service_error == ServiceError.DECIPHERING_ERROR:
-            return AuthenticationFailed(message, code="deciphering-error")
-        if response.state_error == StateError.SERVICE_NOT_ALLOWED:
-            # The meter restarted or is busy: a new association may well succeed.
-            return MeterBusy(message)
-        return MeterRefused(message, code=response.text)
-    if isinstance(response, ConfirmedServiceError):
-        return MeterRefused(f"the meter answered {response.text} to {what}", code=response.text)
-    return MeterMisbehaved(f"a {type(response).__name__} in answer to {what}")
 
 
 def decode_list(invoke: int, octets: bytes) -> GetResponseList:
@@ -205,19 +251,25 @@ def decode_list(invoke: int, octets: bytes) -> GetResponseList:
     return response
 
 
-def _encode_choice(data: bytes | AccessResult) -> bytes:
-    return bytes((1, data)) if isinstance(data, AccessResult) else b"\x00" + data
+def decode_outcome(octets: bytes) -> Outcome:
+    """Read the joined blocks of a long answer to an ACTION; raises `MalformedData`.
+
+    They are the returned data alone; some meters put the result and the flags of a short answer
+    before it, which no data can be mistaken for: it would be null-data with octets behind it.
+    """
+    try:
+        if xdr.skip(octets, 0) == len(octets):
+            return AccessResult.SUCCESS, octets
+        outcome, end = decode_outcome_at(octets, 0)
+    except IndexError:
+        raise MalformedData("the joined blocks of an answer are cut short") from None
+    if end != len(octets):
+        raise MalformedData("octets follow the joined blocks of an answer")
+    return outcome
 
 
-def _decode_choice(octets: bytes, position: int) -> tuple[bytes | AccessResult, int]:
-    choice = octets[position]
-    position += 1
-    if choice == 1:
-        return parse_access_result(octets[position]), position + 1
-    if choice != 0:
-        raise MalformedData(f"{choice} is neither data nor a result")
-    end = xdr.skip(octets, position)
-    return octets[position:end], end
+def _encode_results(results: tuple[AccessResult, ...]) -> bytes:
+    return xdr.encode_length(len(results)) + bytes(results)
 
 
 def _decode_get(octets: bytes) -> tuple[Response, int]:
@@ -226,7 +278,7 @@ def _decode_get(octets: bytes) -> tuple[Response, int]:
         if len(octets) == 4:
             raise MalformedData("a response without its data")
         return GetResponse(octets[2], octets[4:]), len(octets)
-    data, end = _decode_choice(octets, 3)
+    data, end = decode_choice(octets, 3)
     return GetResponse(octets[2], data), end
 
 
@@ -248,7 +300,7 @@ def _decode_list(octets: bytes) -> tuple[Response, int]:
         raise MalformedData(f"{count} answers announced in {len(octets)} octets")
     items = []
     for _ in range(count):
-        item, position = _decode_choice(octets, position)
+        item, position = decode_choice(octets, position)
         items.append(item)
     return GetResponseList(octets[2], tuple(items)), position
 
@@ -257,36 +309,80 @@ def _decode_set(octets: bytes) -> tuple[Response, int]:
     return SetResponse(octets[2], parse_access_result(octets[3])), 4
 
 
+def _decode_set_block(octets: bytes) -> tuple[Response, int]:
+    number, end = _decode_number(octets, HEAD_SIZE)
+    return SetResponseBlock(octets[2], number), end
+
+
+def _decode_set_last(octets: bytes) -> tuple[Response, int]:
+    result = parse_access_result(octets[3])
+    number, end = _decode_number(octets, 4)
+    return SetResponseLastBlock(octets[2], result, number), end
+
+
+def _decode_set_last_list(octets: bytes) -> tuple[Response, int]:
+    results, position = _decode_results(octets)
+    number, end = _decode_number(octets, position)
+    return SetResponseLastBlockList(octets[2], results, number), end
+
+
+def _decode_set_list(octets: bytes) -> tuple[Response, int]:
+    results, end = _decode_results(octets)
+    return SetResponseList(octets[2], results), end
+
+
+def _decode_results(octets: bytes) -> tuple[tuple[AccessResult, ...], int]:
+    coded, end = xdr.take(octets, HEAD_SIZE)  # one octet each, so the count is a length
+    return tuple(parse_access_result(each) for each in coded), end
+
+
+def _decode_number(octets: bytes, position: int) -> tuple[int, int]:
+    end = position + 4
+    if end > len(octets):
+        raise MalformedData("a block number is cut short")
+    return int.from_bytes(octets[position:end], "big"), end
+
+
 def _decode_action(octets: bytes) -> tuple[Response, int]:
-    invoke, result = octets[2], parse_access_result(octets[3])
     # The return-parameter flag is left out by some meters.
     if len(octets) == 4:
-        return ActionResponse(invoke, result), 4
-    if octets[4] == 0:
-        return ActionResponse(invoke, result), 5
-    data, end = _decode_choice(octets, 5)
-    return ActionResponse(invoke, result, data), end
+        return ActionResponse(octets[2], parse_access_result(octets[3])), 4
+    (result, data), end = decode_outcome_at(octets, HEAD_SIZE)
+    return ActionResponse(octets[2], result, data), end
 
 
-def _decode_exception(octets: bytes) -> tuple[Response, int]:
-    state_error, service_error = octets[1], octets[2]
-    if service_error == ServiceError.INVOCATION_COUNTER_ERROR and len(octets) == 7:
-        counter = int.from_bytes(octets[3:7], "big")
-        return ExceptionResponse(state_error, service_error, counter), 7
-    return ExceptionResponse(state_error, service_error), 3
+def _decode_action_list(octets: bytes) -> tuple[Response, int]:
+    count, position = xdr.decode_length(octets, HEAD_SIZE)
+    if count * 2 > len(octets):
+        raise MalformedData(f"{count} answers announced in {len(octets)} octets")
+    outcomes = []
+    for _ in range(count):
+        outcome, position = decode_outcome_at(octets, position)
+        outcomes.append(outcome)
+    return ActionResponseList(octets[2], tuple(outcomes)), position
 
 
-def _name(names: type[IntEnum], code: int) -> str:
-    try:
-        return names(code).name.lower().replace("_", "-")
-    except ValueError:
-        return str(code)
+def _decode_action_block(octets: bytes) -> tuple[Response, int]:
+    block, end = decode_block(octets, HEAD_SIZE)
+    return ActionResponseBlock(octets[2], block), end
 
 
-_DECODERS = {
+def _decode_action_next(octets: bytes) -> tuple[Response, int]:
+    number, end = _decode_number(octets, HEAD_SIZE)
+    return ActionResponseNext(octets[2], number), end
+
+
+_DECODERS: dict[tuple[int, int], Callable[[bytes], tuple[Response, int]]] = {
     (GET_RESPONSE, _NORMAL): _decode_get,
     (GET_RESPONSE, _WITH_BLOCK): _decode_block,
     (GET_RESPONSE, _WITH_LIST): _decode_list,
     (SET_RESPONSE, _NORMAL): _decode_set,
+    (SET_RESPONSE, _SET_BLOCK): _decode_set_block,
+    (SET_RESPONSE, _SET_LAST_BLOCK): _decode_set_last,
+    (SET_RESPONSE, _SET_LAST_BLOCK_LIST): _decode_set_last_list,
+    (SET_RESPONSE, _SET_WITH_LIST): _decode_set_list,
     (ACTION_RESPONSE, _NORMAL): _decode_action,
+    (ACTION_RESPONSE, _ACTION_BLOCK): _decode_action_block,
+    (ACTION_RESPONSE, _ACTION_WITH_LIST): _decode_action_list,
+    (ACTION_RESPONSE, _ACTION_NEXT): _decode_action_next,
 }

@@ -161,7 +161,7 @@ def test_an_initiate_error_inside_the_rejection_is_told() -> None:
     association.open()
     event = association.receive(Aare(1, 1, 1, user_information=b"\x0e\x01\x06\x02").encode())
     assert isinstance(event, Rejected)
-    assert "initiate 2" in event.reason
+    assert "initiate incompatible-conformance" in event.reason
 
 
 class TestADowngrade:

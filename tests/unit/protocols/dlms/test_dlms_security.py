@@ -15,6 +15,7 @@ from protocols.dlms.security import (
     ENCRYPTED,
     CounterBlock,
     CounterReplayed,
+    Form,
     GcmKey,
     PlainAnswer,
     SecureChannel,
@@ -94,11 +95,11 @@ def test_sealing_is_that_of_the_reference(control: int, size: int) -> None:
     )
 
 
-@pytest.mark.parametrize("general", [False, True])
-def test_both_forms_arrive(general: bool) -> None:
+@pytest.mark.parametrize(("form", "tag"), [(Form.GLO, 0xC8), (Form.GENERAL_GLO, 0xDB)])
+def test_both_forms_arrive(form: Form, tag: int) -> None:
     client, server = make_pair()
-    sealed = client.protect(GET_CLOCK, general=general)
-    assert sealed[0] == (0xDB if general else 0xC8)
+    sealed = client.protect(GET_CLOCK, form=form)
+    assert sealed[0] == tag
     assert server.unprotect(sealed) == GET_CLOCK
     assert server.highest_received == 0
 
@@ -136,8 +137,8 @@ def test_every_flipped_bit_is_refused_and_changes_nothing() -> None:
 
 def test_every_cut_is_refused_and_changes_nothing() -> None:
     client, server = make_pair()
-    for general in (False, True):
-        sealed = client.protect(GET_CLOCK, general=general)
+    for form in (Form.GLO, Form.GENERAL_GLO):
+        sealed = client.protect(GET_CLOCK, form=form)
         for size in range(len(sealed)):
             with pytest.raises((SecurityFault, MalformedData)):
                 server.unprotect(sealed[:size])
@@ -181,9 +182,9 @@ def test_another_key_is_a_tag_mismatch(key: GcmKey) -> None:
 def test_another_sender_is_refused() -> None:
     stranger = make_channel(b"STRANGER", SERVER)
     _, server = make_pair()
-    for general in (False, True):
+    for form in (Form.GLO, Form.GENERAL_GLO):
         with pytest.raises(SecurityFault):
-            server.unprotect(stranger.protect(GET_CLOCK, general=general))
+            server.unprotect(stranger.protect(GET_CLOCK, form=form))
 
 
 def test_a_reflected_apdu_is_refused() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headend.domain.errors import MeterMisbehaved, MeterRefused
+from headend.domain.errors import MeterBusy, MeterMisbehaved, MeterRefused
 from headend.domain.obis import (
     ACTIVE_ENERGY_IMPORT,
     CURRENT_ASSOCIATION,
@@ -21,6 +21,7 @@ from protocols.dlms import responses as rs
 from protocols.dlms.acse import Aarq, Mechanism
 from protocols.dlms.errors import AccessResult
 from protocols.dlms.initiate import Conformance, InitiateRequest
+from protocols.dlms.security import Form
 from protocols.dlms.selection import EntrySelection
 from protocols.dlms.testing import Loopback, TableObjects
 
@@ -109,8 +110,8 @@ def test_the_answer_comes_in_the_form_of_the_request(make_loopback: MakeLoopback
     loopback.associate()
     channel = loopback.association._channel
     assert channel is not None
-    for general, tag in ((True, 0xDB), (False, 0xCC)):
-        sealed = channel.protect(rq.GetRequest(0xC1, REGISTER).encode(), general=general)
+    for form, tag in ((Form.GENERAL_GLO, 0xDB), (Form.GLO, 0xCC)):
+        sealed = channel.protect(rq.GetRequest(0xC1, REGISTER).encode(), form=form)
         answer = loopback.server.handle(sealed) or b""
         assert answer[0] == tag
         assert rs.decode_response(channel.unprotect(answer)) == rs.GetResponse(
@@ -348,9 +349,9 @@ class TestALongAnswer:
         with pytest.raises(MeterMisbehaved):
             self.feed(rs.GetResponseBlock(0xC1, False, 1, b"ab"), second)
 
-    def test_aborted_is_a_refusal(self) -> None:
+    def test_aborted_may_be_tried_again(self) -> None:
         aborted = rs.GetResponseBlock(0xC1, True, 2, AccessResult.LONG_GET_ABORTED)
-        with pytest.raises(MeterRefused, match="long-get-aborted"):
+        with pytest.raises(MeterBusy, match="long-get-aborted"):
             self.feed(rs.GetResponseBlock(0xC1, False, 1, b"ab"), aborted)
 
     def test_without_end_is_stopped(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from headend.domain.errors import (
     AuthenticationFailed,
-    CounterRejected,
     MeterBusy,
     MeterMisbehaved,
     MeterRefused,
@@ -17,6 +16,7 @@ from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
 from protocols.dlms import xdr
 from protocols.dlms.errors import AccessResult, MalformedData
+from protocols.dlms.refusals import CounterBehind, fault_of
 from protocols.dlms.selection import (
     CaptureObject,
     EntrySelection,
@@ -146,7 +146,7 @@ def test_unknown_results_are_malformed() -> None:
 @pytest.mark.parametrize(
     ("response", "fault"),
     [
-        (rs.ExceptionResponse(1, 6, 5), CounterRejected),
+        (rs.ExceptionResponse(1, 6, 5), CounterBehind),
         (rs.ExceptionResponse(1, 5), AuthenticationFailed),
         (rs.ExceptionResponse(1, 1), MeterBusy),
         (rs.ExceptionResponse(2, 2), MeterRefused),
@@ -155,4 +155,4 @@ def test_unknown_results_are_malformed() -> None:
     ],
 )
 def test_each_refusal_is_a_fault_of_its_own(response: rs.Response, fault: type) -> None:
-    assert type(rs.fault_of(response, "reading")) is fault
+    assert type(fault_of(response, "reading")) is fault
