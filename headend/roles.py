@@ -22,9 +22,15 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.server import serve
 from headend.bootstrap import Services
-from headend.domain.errors import BadInput, ConfigurationError, InvariantViolated
+from headend.domain.errors import (
+    BadInput,
+    ConfigurationError,
+    InvariantViolated,
+    StorageUnavailable,
+)
 from headend.jobs.engine import open_engine
 from headend.jobs.tasks import COLLECTION_QUEUE, WORK_QUEUE
+from headend.services.business_clock import BusinessClock
 
 _LOG = structlog.get_logger(__name__)
 # The product ends within 5 s of Ctrl-C: this much for the tasks, and as long again for giving
@@ -33,6 +39,7 @@ STOP_S = 2.5
 CUT_OFF_S = 0.5
 # Jobs that one process works on at a time; collection is bounded per link besides.
 JOBS_AT_ONCE = 4
+CLOCK_PAUSE_S = 1.0
 
 
 class Role(StrEnum):
@@ -83,8 +90,18 @@ async def run_roles(
             # that the links of other processes are left to them.
             crew.start("dispatcher", services.dispatcher.run())
         if follow_clock and services.clock.is_demo:
-            crew.start("clock", services.clock.follow())
+            crew.start("clock", _follow_clock(services.clock))
         yield
+
+
+async def _follow_clock(clock: BusinessClock) -> None:
+    """Keep up with the clock through restarts of the database."""
+    while True:
+        try:
+            await clock.follow()
+        except StorageUnavailable as error:
+            _LOG.warning("business time not read", error=str(error))
+            await asyncio.sleep(CLOCK_PAUSE_S)
 
 
 def _application(services: Services) -> FastAPI:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from headend import roles
-from headend.domain.errors import InvariantViolated, MeterUnreachable
+from headend.domain.errors import InvariantViolated, MeterUnreachable, StorageUnavailable
 from headend.roles import _Crew
+from headend.services.business_clock import BusinessClock
 
 
 async def _for_ever() -> None:
@@ -139,3 +140,21 @@ async def test_a_task_that_clings_on_is_cut_off_and_then_left(
         await asyncio.sleep(0)
     assert told == 2
     released.set()
+
+
+async def test_the_clock_is_followed_through_a_restart_of_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roles, "CLOCK_PAUSE_S", 0.0)
+    tries: list[int] = []
+
+    class Clock:
+        async def follow(self) -> None:
+            tries.append(len(tries))
+            if len(tries) < 3:
+                raise StorageUnavailable("the database is away")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await roles._follow_clock(cast(BusinessClock, Clock()))
+    assert tries == [0, 1, 2]
