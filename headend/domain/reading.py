@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import ROUND_FLOOR, Decimal
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -37,13 +38,24 @@ ACTUAL_QUALITIES = (Quality.ACTUAL, Quality.ACTUAL_LATE)
 
 @dataclass(frozen=True, slots=True)
 class RegisterReading:
-    """One cumulative register at one instant, e.g. import energy [Wh]."""
+    """One register at one instant, e.g. import energy [Wh] or voltage [V].
+
+    Energy (Wh, varh, VAh) is whole, rounded down, so that it is never overstated; everything else
+    is exact: an integer, or a decimal with as many places as the meter's scaler gives.
+    """
 
     obis: Obis
-    value: int
+    value: int | Decimal
     unit: str
     measured_at: datetime
     quality: Quality = Quality.ACTUAL
+
+    @property
+    def whole(self) -> int:
+        """Return the value in whole units, rounded down: what is stored and settled."""
+        if isinstance(self.value, int):
+            return self.value
+        return int(self.value.to_integral_value(rounding=ROUND_FLOOR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,21 +29,34 @@ class CounterStore(Protocol):
         """Record a received counter; return False when it does not exceed the last one."""
         ...
 
+    async def raise_to(self, meter_id: int, client_address: int, key_id: str, counter: int) -> None:
+        """Never hand out a counter below ``counter`` again; a higher next one stays. Durable."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MeterAccess:
-    """How to reach and unlock one meter on its link. Secrets never show in ``repr``."""
+    """How to reach and unlock one meter on its link. Secrets never show in ``repr``.
+
+    ``authentication`` is none, lls, gmac (HLS 5), sha256 (HLS 6), or for legacy meters, where the
+    deployment allows it, md5 (HLS 3) or sha1 (HLS 4); ``password`` is the secret of lls and of the
+    digests. With keys the association is ciphered as ``protection`` says: authentication,
+    encryption, both or none, and wrapped as ``ciphering`` says: glo, ded, general-glo or
+    general-ded. None leaves either to the meter's model.
+    """
 
     meter_id: int
     address: int
     model: str = "generic"
     client_address: int = 1
-    authentication: str = "gmac"  # none | lls | gmac
-    security_suite: int = 0
+    authentication: str = "gmac"  # none | lls | md5 | sha1 | gmac | sha256
+    security_suite: int = 0  # 0 and 1: AES-128; 2: AES-256
     key_id: str = "unicast"
     encryption_key: bytes | None = field(default=None, repr=False)
     authentication_key: bytes | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
+    protection: str | None = None
+    ciphering: str | None = None
 
 
 class Turn(Protocol):

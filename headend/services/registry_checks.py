@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from headend.ports.registry import RowProblem
 
-AUTHENTICATIONS = ("none", "lls", "gmac")
+AUTHENTICATIONS = ("none", "lls", "md5", "sha1", "gmac", "sha256")
 PAYMENT_MODES = ("prepaid", "postpaid")
 AES_KEY_KINDS = ("encryption", "authentication", "master")
 KEY_KINDS = (*AES_KEY_KINDS, "password")

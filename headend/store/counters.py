@@ -12,6 +12,7 @@ from headend.domain.errors import ConfigurationError, InvariantViolated, LocalPr
 from headend.store.database import Pool, load_queries
 
 _QUERIES = load_queries("counters")
+COUNTERS_PER_KEY = 1 << 32
 
 
 class PostgresCounterStore:
@@ -46,6 +47,27 @@ class PostgresCounterStore:
             raise InvariantViolated("a reservation always returns its first counter")
         first: int = row["first"]
         return first
+
+    async def raise_to(self, meter_id: int, client_address: int, key_id: str, counter: int) -> None:
+        """Never hand out a counter below ``counter`` again; a higher next one stays.
+
+        Raises `ConfigurationError` for one beyond the 2^32 that a key has.
+        """
+        if counter > COUNTERS_PER_KEY:
+            raise ConfigurationError(
+                f"meter {meter_id} asks for counter {counter} of its key {key_id!r}, which has"
+                f" {COUNTERS_PER_KEY}: replace the key"
+            )
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                _QUERIES["raise_to"],
+                {
+                    "meter_id": meter_id,
+                    "client_address": client_address,
+                    "key_id": key_id,
+                    "counter": counter,
+                },
+            )
 
     async def check_received(
         self, meter_id: int, client_address: int, key_id: str, counter: int

@@ -87,7 +87,7 @@ class PostgresReadingRepository:
                 "meter_ids": [register.meter_id for register in registers],
                 "obis": [str(register.reading.obis) for register in registers],
                 "measured_at": [register.reading.measured_at for register in registers],
-                "values": [register.reading.value for register in registers],
+                "values": [register.reading.whole for register in registers],
                 "units": [register.reading.unit for register in registers],
                 "qualities": [int(register.reading.quality) for register in registers],
                 "source": source,

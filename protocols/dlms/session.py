@@ -88,15 +88,15 @@ class DlmsSession:
         return read_instant(value, self._model)
 
     async def read_registers(self, obis: Sequence[Obis]) -> list[RegisterReading]:
-        """Read registers in whole units; raises `MeterRefused` naming one that is not there."""
+        """Read registers, energy in whole units; raises `MeterRefused` naming an absent one."""
         await self._learn_scalers(obis)
         attributes = [rq.Attribute(self._class_of(each), each, 2) for each in obis]
         answers = await self._read_all(attributes)
         readings = []
         for each, attribute, answer in zip(obis, attributes, answers, strict=True):
-            raw = _number(_data(answer, attribute))
+            raw = _raw_number(_data(answer, attribute))
             scale = self._knowledge.scalers[each]
-            value = scale.scale(raw)
+            value = scale.exact(raw)
             readings.append(RegisterReading(each, value, scale.unit, self._clock.now()))
         return readings
 
@@ -253,12 +253,17 @@ def _text(answer: bytes | AccessResult, attribute: rq.Attribute) -> str:
 
 
 def _number(octets: bytes) -> int:
+    value = _raw_number(octets)
+    if not math.isfinite(value):
+        raise MalformedData("a register holds no finite number")
+    return math.floor(value)
+
+
+def _raw_number(octets: bytes) -> int | float:
     value = xdr.decode(octets)
-    if isinstance(value, float):
-        value = math.floor(value) if math.isfinite(value) else None
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise MalformedData("a register holds no number")
-    return int(value)
+    return value
 
 
 def _control_state(value: d.Data) -> ControlState:

@@ -63,6 +63,7 @@ class MemoryCounterStore:
     first: int = 0
     reservations: list[tuple[int, int, str, int, int]] = field(default_factory=list)
     received: dict[tuple[int, int, str], int] = field(default_factory=dict)
+    raised: list[tuple[int, int, str, int]] = field(default_factory=list)
     checks: int = 0
     _next: dict[tuple[int, int, str], int] = field(default_factory=dict)
 
@@ -72,6 +73,11 @@ class MemoryCounterStore:
         self._next[key] = first + count
         self.reservations.append((*key, first, count))
         return first
+
+    async def raise_to(self, meter_id: int, client_address: int, key_id: str, counter: int) -> None:
+        key = (meter_id, client_address, key_id)
+        self.raised.append((*key, counter))
+        self._next[key] = max(self._next.get(key, self.first), counter)
 
     async def check_received(
         self, meter_id: int, client_address: int, key_id: str, counter: int

@@ -45,6 +45,10 @@ class MemoryCounters:
         self._next[meter_id, client_address, key_id] = first + count
         return first
 
+    async def raise_to(self, meter_id: int, client_address: int, key_id: str, counter: int) -> None:
+        key = (meter_id, client_address, key_id)
+        self._next[key] = max(self._next.get(key, 0), counter)
+
     async def check_received(
         self, meter_id: int, client_address: int, key_id: str, counter: int
     ) -> bool:

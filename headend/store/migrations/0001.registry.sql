@@ -61,7 +61,8 @@ create table meter (
     logical_device_name  text not null,
     serial               text not null,
     client_address       integer not null default 1,
-    authentication       text not null default 'gmac' check (authentication in ('none', 'lls', 'gmac')),
+    authentication       text not null default 'gmac' check (
+        authentication in ('none', 'lls', 'md5', 'sha1', 'gmac', 'sha256')),
     maximum_current_a    integer not null default 100 check (maximum_current_a > 0),
     remote_close         boolean not null default true,
     closes_directly      boolean not null default true,

@@ -13,3 +13,10 @@ on conflict (meter_id, client_address, key_id) do update
     set received_counter = excluded.received_counter
     where held.received_counter is null or held.received_counter < excluded.received_counter
 returning received_counter
+
+-- name: raise_to
+insert into invocation_counter as held (meter_id, client_address, key_id, next_counter)
+values (%(meter_id)s, %(client_address)s, %(key_id)s, %(counter)s)
+on conflict (meter_id, client_address, key_id) do update
+    set next_counter = excluded.next_counter
+    where held.next_counter < excluded.next_counter

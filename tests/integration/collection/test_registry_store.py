@@ -161,6 +161,20 @@ async def test_counters_are_reserved_once_whoever_asks(fleet: Any) -> None:
     assert await counters.reserve(1, 1, "unicast", 1) == 121
 
 
+async def test_counters_are_raised_and_never_lowered(fleet: Any) -> None:
+    counters = PostgresCounterStore(fleet.pool)
+    await counters.raise_to(1, 1, "unicast", 5000)
+    assert await counters.reserve(1, 1, "unicast", 10) == 5000
+    await counters.raise_to(1, 1, "unicast", 4000)
+    assert await counters.reserve(1, 1, "unicast", 10) == 5010
+    await counters.raise_to(1, 1, "unicast", 5021)
+    assert await counters.reserve(1, 1, "unicast", 1) == 5021
+    assert await counters.reserve(1, 2, "unicast", 1) == 1
+    with pytest.raises(ConfigurationError, match="replace the key"):
+        await counters.raise_to(1, 1, "unicast", 2**32 + 1)
+    assert await counters.reserve(1, 1, "unicast", 1) == 5022
+
+
 async def test_received_counters_must_grow(fleet: Any) -> None:
     counters = PostgresCounterStore(fleet.pool)
     received = [5, 5, 4, 6, 100, 99]
