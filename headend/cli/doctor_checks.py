@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from headend.configuration import Settings
+from headend.development_key import api_key_path
 from headend.domain.days import DEFAULT_ZONE, local_day
 from headend.domain.errors import ConfigurationError
 from headend.domain.money import format_yuan_exact
@@ -64,12 +65,10 @@ class Finding:
 
 def check_configuration(settings: Settings) -> Finding:
     """Say from where the deployment is reached; reading it has passed already."""
-    key = "with a key" if settings.api_key is not None else "without a key, on this machine only"
-    return Finding(
-        Verdict.OK,
-        "configuration",
-        f"API on {settings.api_host}:{settings.api_port} {key}; state in {settings.state_dir}",
-    )
+    where = f"http://{settings.api_host}:{settings.api_port}"
+    key = "the configured key" if settings.api_key is not None else f"{api_key_path(settings)}"
+    text = f"API on {where} (key: {key}); state in {settings.state_dir}"
+    return Finding(Verdict.OK, "configuration", text)
 
 
 def check_disk(settings: Settings) -> list[Finding]:
