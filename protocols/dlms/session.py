@@ -24,7 +24,7 @@ from protocols.dlms import responses as rs
 from protocols.dlms.conversation import Conversation, NoAnswer
 from protocols.dlms.cosem_time import CosemDateTime
 from protocols.dlms.errors import AccessRefused, AccessResult, MalformedData, refusal
-from protocols.dlms.initiate import Conformance
+from protocols.dlms.initiate import Conformance, InitiateResponse
 from protocols.dlms.knowledge import Knowledge
 from protocols.dlms.meter_model import LoadProfile, MeterModel, RelayObject
 from protocols.dlms.profile_rows import (
@@ -139,9 +139,13 @@ class DlmsSession:
             raise MalformedData("the output state is no boolean, or the control mode no number")
         return RelayReading(output, _control_state(state), int(mode), power_w)
 
-    async def switch_relay(self, action: SupplyAction) -> None:
-        """Send the command once; see `MeterSession` for what each error means."""
-        method = rq.Attribute(CLASS_DISCONNECT, self._relay().obis, _METHODS[action])
+    async def switch_relay(self, action: SupplyAction, relay: Obis | None = None) -> None:
+        """Send the command once; see `MeterSession` for what each error means.
+
+        ``relay`` is the disconnect control where it is not the model's.
+        """
+        obis = self._relay().obis if relay is None else relay
+        method = rq.Attribute(CLASS_DISCONNECT, obis, _METHODS[action])
         parameter = xdr.encode(d.Integer(0))
         flow = client.action(method, parameter, self._association.draw_invoke)
         request = next(flow)
@@ -163,6 +167,25 @@ class DlmsSession:
     async def get(self, attribute: rq.Attribute, selection: Selection | None = None) -> bytes:
         """Read one attribute; returns its encoded data."""
         return await self._run(client.get(attribute, self._association.draw_invoke, selection))
+
+    async def get_all(self, attributes: Sequence[rq.Attribute]) -> list[bytes | AccessResult]:
+        """Read several attributes; each answer is encoded data or the meter's refusal."""
+        return await self._read_all(attributes)
+
+    async def set(self, attribute: rq.Attribute, value: bytes) -> None:
+        """Write one attribute, its value encoded; raises what `client.set_attribute` does."""
+        draw, limit = self._association.draw_invoke, self._association.request_limit
+        await self._run(client.set_attribute(attribute, value, draw, limit=limit))
+
+    async def act(self, method: rq.Attribute, parameter: bytes | None) -> bytes:
+        """Invoke one method; returns its encoded answer. Not for switching: see `switch_relay`."""
+        draw, limit = self._association.draw_invoke, self._association.request_limit
+        return await self._run(client.action(method, parameter, draw, limit=limit))
+
+    @property
+    def negotiated(self) -> InitiateResponse:
+        """What the meter agreed to: conformance and PDU size."""
+        return self._association.negotiated
 
     async def _run(self, flow: Generator[rq.Request, rs.Response, _T]) -> _T:
         """Carry a flow's requests, one turn each."""
