@@ -21,6 +21,11 @@ from protocols.dlms.selection import CaptureObject
 Timestamp = Literal["start", "end"]
 EnergyKind = Literal["interval", "cumulative"]
 DeviationRule = Literal["standard", "inverted", "ignored"]
+Protection = Literal["none", "authentication", "encryption", "both"]
+Ciphering = Literal["glo", "ded", "general-glo", "general-ded"]
+
+# Where meters keep the highest counter received with the unicast key, by their client.
+FRAME_COUNTERS = (Obis.parse("0.0.43.1.0.255"), Obis.parse("0.0.43.1.1.255"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,19 @@ class RelayObject:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSecurity:
+    """How meters of the model want to be spoken to with keys, and where they tell their counter.
+
+    ``frame_counters`` hold the highest invocation counter received; the first that exists counts.
+    """
+
+    suite: int = 0
+    protection: str = "both"
+    ciphering: str = "glo"
+    frame_counters: tuple[Obis, ...] = FRAME_COUNTERS
+
+
+@dataclass(frozen=True, slots=True)
 class MeterModel:
     """One type of meter. ``zone`` is that of its clock where the deviation says nothing.
 
@@ -92,6 +110,7 @@ class MeterModel:
     registers: Mapping[Obis, RegisterObject]
     profiles: Mapping[Obis, LoadProfile]
     relay: RelayObject | None
+    security: ModelSecurity = ModelSecurity()
 
 
 def model_names() -> tuple[str, ...]:
@@ -129,7 +148,7 @@ def parse_model(name: str, text: str) -> MeterModel:
 
 
 def _parse_model(name: str, raw: Any) -> MeterModel:
-    _check_keys(raw, _REQUIRED, {"registers", "load_profiles", "relay"})
+    _check_keys(raw, _REQUIRED, {"registers", "load_profiles", "relay", "security"})
     registers = [_parse_register(each) for each in raw.get("registers", ())]
     profiles = [_parse_profile(each) for each in raw.get("load_profiles", ())]
     return MeterModel(
@@ -143,6 +162,7 @@ def _parse_model(name: str, raw: Any) -> MeterModel:
         registers={register.obis: register for register in registers},
         profiles={profile.obis: profile for profile in profiles},
         relay=_parse_relay(raw["relay"]) if "relay" in raw else None,
+        security=_parse_security(raw.get("security", {})),
     )
 
 
@@ -201,6 +221,17 @@ def _parse_relay(raw: Any) -> RelayObject:
     _check_keys(raw, {"obis"}, {"power"})
     power = raw.get("power")
     return RelayObject(Obis.parse(raw["obis"]), None if power is None else Obis.parse(power))
+
+
+def _parse_security(raw: Any) -> ModelSecurity:
+    _check_keys(raw, set(), {"suite", "protection", "ciphering", "frame_counters"})
+    counters = tuple(Obis.parse(each) for each in raw.get("frame_counters", ()))
+    return ModelSecurity(
+        suite=int(raw.get("suite", 0)),
+        protection=_one_of(raw.get("protection", "both"), Protection, "protection"),
+        ciphering=_one_of(raw.get("ciphering", "glo"), Ciphering, "ciphering"),
+        frame_counters=counters or FRAME_COUNTERS,
+    )
 
 
 def _check_keys(raw: Any, required: set[str], *optional: set[str]) -> None:
