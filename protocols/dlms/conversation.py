@@ -7,12 +7,14 @@ foreign) is dropped and waited past. Nothing here decides what to ask.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from headend.domain.errors import (
     AuthenticationFailed,
     HeadEndError,
     LocalProtocolError,
+    MeterBusy,
     MeterMisbehaved,
     MeterUnreachable,
 )
@@ -26,13 +28,17 @@ from protocols.dlms.events import (
     Rejected,
     StaleAnswer,
 )
-from protocols.dlms.link import Wire
+from protocols.dlms.link import NothingLeft, Wire
 from protocols.dlms.requests import Request
-from protocols.dlms.security import SecurityFault
+from protocols.dlms.security import CounterReplayed, SecurityFault
 
 
 class NoAnswer(MeterUnreachable):
     """The request left and no answer came; `MeterUnreachable` itself says that nothing left."""
+
+
+class BusyInstead(NoAnswer, MeterBusy):
+    """The request left at least in part, and the meter says only that it is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Conversation:
         self._client = client
         self._timeouts = timeouts
         self._waiter: asyncio.Future[Event] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_open(self) -> bool:
@@ -91,6 +98,12 @@ class Conversation:
             if isinstance(event, Challenged):
                 async with turn():
                     event = await self._exchange(self.association.prove(), self._timeouts.answer_s)
+        except CounterReplayed as fault:
+            # Its tag was good, so the keys are shared: only its counter fell.
+            raise MeterMisbehaved(
+                f"meter {self._server} sent invocation counter {fault.received} after"
+                f" {fault.highest}: a replay, or its counters were reset without a new key"
+            ) from fault
         except SecurityFault as fault:
             # Before the meter is proven, a failed check means that the keys are not shared.
             raise AuthenticationFailed(
@@ -134,7 +147,9 @@ class Conversation:
     def release_unheard(self) -> None:
         """Send the release without waiting, where there is no time or no meter to wait for."""
         if self._can_release:
-            self._wire.send(self._server, self._client, self.association.release())
+            # A wire that lost the meter has nothing to tell it.
+            with suppress(MeterUnreachable):
+                self._wire.send(self._server, self._client, self.association.release())
             self.association.close()
 
     @property
@@ -149,11 +164,11 @@ class Conversation:
         self._wire.send(self._server, self._client, apdu)
         waiter: asyncio.Future[Event] = loop.create_future()
         self._waiter = waiter
-        timer = loop.call_later(timeout_s, self._expire, timeout_s)
+        self._timer = loop.call_later(timeout_s, self._expire, timeout_s)
         try:
             return await waiter
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._waiter = None
 
     def _deliver(self, apdu: bytes) -> None:
@@ -172,10 +187,22 @@ class Conversation:
             waiter.set_result(event)
 
     def _expire(self, timeout_s: float) -> None:
+        more_s = self._wire.patience(self._server, self._client, timeout_s)
+        if more_s > 0:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(more_s, self._expire, timeout_s)
+            return
         self.went_silent = True
-        self._lose(MeterUnreachable(f"meter {self._server} did not answer in {timeout_s:g} s"))
+        self._lose(self._wire.abandon(self._server, self._client, timeout_s))
 
     def _lose(self, fault: HeadEndError) -> None:
         if self._waiter is not None and not self._waiter.done():
-            sent = NoAnswer(str(fault)) if isinstance(fault, MeterUnreachable) else fault
-            self._waiter.set_exception(sent)
+            self._waiter.set_exception(_as_sent(fault))
+
+
+def _as_sent(fault: HeadEndError) -> HeadEndError:
+    """Say of a wire's fault that a request was under way, unless none of it left."""
+    if isinstance(fault, NothingLeft) or not isinstance(fault, MeterUnreachable):
+        return fault
+    kind = BusyInstead if isinstance(fault, MeterBusy) else NoAnswer
+    return kind(str(fault))

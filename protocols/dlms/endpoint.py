@@ -1,8 +1,13 @@
 """Endpoint URLs of DLMS meters, as `docs` and the shell spell them.
 
 ``dlms+tcp://host:port?client=1&server=1&auth=none|lls|gmac&password=..&ek=HEX&ak=HEX
-&system_title=HEX&model=generic``. For a link to a concentrator only host and port count, because
+&system_title=HEX&model=generic``. For a link to a concentrator only the transport counts, because
 each meter's `MeterAccess` says the rest. Secrets never show in ``repr`` or in messages.
+
+Transports: ``dlms+tcp``, ``dlms+udp`` (``gateway=NETWORK:HEX`` or ``NETWORK/OCTETS``),
+``dlms+hdlc+tcp`` and ``dlms+hdlc+serial:///dev/ttyUSB0?baud=9600&parity=none``; with HDLC
+``server_lower=``, ``address_size=1|2|4``, ``meter_address=upper|lower``, ``info=OCTETS``,
+``window=FRAMES``, ``frame_timeout=SECONDS``. See `transport`.
 """
 
 from __future__ import annotations
@@ -12,9 +17,18 @@ from urllib.parse import parse_qsl, urlsplit
 
 from headend.domain.errors import BadInput
 from headend.ports import MeterAccess
+from protocols.dlms.transport import (
+    SCHEMES,
+    HdlcSerialTransport,
+    Transport,
+    meter_address,
+    read_number,
+    read_transport,
+    transport_parameters,
+)
 
-DEFAULT_PORT = 4059  # IANA: DLMS/COSEM
-SCHEMES = ("dlms+tcp",)
+__all__ = ["SCHEMES", "DlmsEndpoint", "parse_endpoint"]
+
 AUTHENTICATIONS = ("none", "lls", "gmac")
 _ADDRESS_LIMIT = 0xFFFF
 _KEY_SIZE = 16  # suite 0: AES-128
@@ -28,8 +42,7 @@ class DlmsEndpoint:
     """Where a meter is and how to unlock it."""
 
     scheme: str
-    host: str
-    port: int
+    transport: Transport
     client_address: int = 1
     server_address: int = 1
     authentication: str = "none"
@@ -39,11 +52,23 @@ class DlmsEndpoint:
     authentication_key: bytes | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
 
+    @property
+    def host(self) -> str:
+        """The host, or the device file of a serial line."""
+        transport = self.transport
+        return transport.device if isinstance(transport, HdlcSerialTransport) else transport.host
+
+    @property
+    def port(self) -> int:
+        """The port, 0 for a serial line."""
+        transport = self.transport
+        return 0 if isinstance(transport, HdlcSerialTransport) else transport.port
+
     def access(self, meter_id: int = 0) -> MeterAccess:
         """Return the access of the one meter this URL names."""
         return MeterAccess(
             meter_id=meter_id,
-            address=self.server_address,
+            address=meter_address(self.transport, self.server_address),
             model=self.model,
             client_address=self.client_address,
             authentication=self.authentication,
@@ -57,27 +82,26 @@ def parse_endpoint(url: str) -> DlmsEndpoint:
     """Read an endpoint URL; raises `BadInput` naming the parameter, never its secret value."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        _ = parts.port  # refuses one that is no number
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as fault:
         raise BadInput(
             f"not an endpoint such as dlms+tcp://host:4059?client=1 ({fault})", field="endpoint"
         ) from None
-    if parts.scheme not in SCHEMES:
-        raise BadInput(f"scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}", field="endpoint")
-    if not host:
-        raise BadInput("the endpoint names no host", field="endpoint")
+    known = _PARAMETERS | transport_parameters(parts.scheme)
     query = dict(pairs)
-    unknown = sorted(set(query) - _PARAMETERS)
+    unknown = sorted(set(query) - known)
     if unknown:
-        raise BadInput(f"the endpoint has no parameter {unknown[0]!r}", field=unknown[0])
+        raise BadInput(
+            f"a {parts.scheme} endpoint has no parameter {unknown[0]!r}", field=unknown[0]
+        )
     password = query.get("password")
+    server = _address(query, "server")
     endpoint = DlmsEndpoint(
         scheme=parts.scheme,
-        host=host,
-        port=DEFAULT_PORT if port is None else port,
+        transport=read_transport(parts, query, server=server),
         client_address=_address(query, "client"),
-        server_address=_address(query, "server"),
+        server_address=server,
         authentication=_authentication(query),
         model=query.get("model", "generic"),
         system_title=_hex(query, "system_title", 8),
@@ -106,10 +130,7 @@ def _authentication(query: dict[str, str]) -> str:
 
 
 def _address(query: dict[str, str], name: str) -> int:
-    text = query.get(name, "1")
-    if not (text.isascii() and text.isdigit()) or int(text) > _ADDRESS_LIMIT:
-        raise BadInput(f"{name}={text!r} is no address from 0 to {_ADDRESS_LIMIT}", field=name)
-    return int(text)
+    return read_number(query, name, 1, range(_ADDRESS_LIMIT + 1))
 
 
 def _hex(query: dict[str, str], name: str, size: int) -> bytes | None:

@@ -81,6 +81,7 @@ class HdlcClient:
     ) -> None:
         self.client = client
         self.server = server
+        self.steps = 0  # forward: connected, a segment of ours acknowledged, one of theirs taken
         self._limits = limits
         self._patience = patience
         # REJ is no part of the standard's own repertoire; RR asks for the same.
@@ -105,6 +106,11 @@ class HdlcClient:
             return True
         due = self._polled or self._answers_due > 0 or self._flow.unfinished
         return self._state is LinkState.CONNECTED and due
+
+    @property
+    def is_peer_busy(self) -> bool:
+        """Whether the server said last that it is not ready to receive."""
+        return self._peer_busy
 
     def take_output(self) -> bytes:
         """Return the octets to write since the last call."""
@@ -196,6 +202,7 @@ class HdlcClient:
             agreed = self._limits.meet(decode_parameters(frame.information))
             self._reset(agreed)
             self._state = LinkState.CONNECTED
+            self.steps += 1
             return [Connected(agreed)]
         if frame.kind in (K.DISCONNECTED, K.FRAME_REJECT):
             return self._end(LinkState.DISCONNECTED, Lost(Loss.REFUSED))
@@ -212,8 +219,8 @@ class HdlcClient:
         apdu = self._flow.take(frame)
         self._peer_busy = False
         if self._flow.expected != before:
-            self._tries = self._polls = 0
-            self._repeated = False
+            self._step()
+            self._tries = 0
         if apdu is not None:
             self._answers_due = max(0, self._answers_due - 1)
         if frame.final:
@@ -224,8 +231,7 @@ class HdlcClient:
         if not self._polled:
             raise StaleFrame(f"{frame.kind} came while it was not asked for")
         if self._flow.acknowledge(frame.receive_number):
-            self._polls = 0
-            self._repeated = False
+            self._step()
         else:
             self._polls += 1
         self._tries = 0
@@ -235,6 +241,11 @@ class HdlcClient:
         if frame.final:
             self._take_turn()
         return []
+
+    def _step(self) -> None:
+        self.steps += 1
+        self._polls = 0
+        self._repeated = False
 
     def _take_turn(self) -> None:
         """Have the turn back, unless the frame that gives it may be an earlier one's double."""

@@ -1,92 +1,105 @@
-"""One TCP connection to a concentrator or meter: frames to and from many conversations.
+"""What a conversation needs from the wire below it, whichever transport carries its APDUs.
 
-An answer goes to the conversation whose meter (source wPort) and client (destination wPort) it
-names; one that nobody waits for is dropped and counted. When the connection breaks, every
-conversation that waits is told, and the link stays closed for good.
+A wire serves many conversations, one per pair of meter and client address. An answer goes to the
+conversation that it names; one that nobody waits for is dropped and counted. When the wire breaks,
+every conversation is told, and it stays closed for good.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from headend.domain.errors import HeadEndError, LocalProtocolError, MeterUnreachable
-from protocols.dlms.errors import MalformedData
-from protocols.dlms.wrapper import WrapperSplitter, encode_frame
+from headend.domain.errors import HeadEndError, LocalProtocolError, MeterBusy, MeterUnreachable
 
 Deliver: TypeAlias = Callable[[bytes], None]
 Lost: TypeAlias = Callable[[HeadEndError], None]
+Pair: TypeAlias = tuple[int, int]  # meter address, client address
 
 
-class Wire(asyncio.Protocol):
-    """The connection; conversations register under (server, client) wPorts."""
+class NothingLeft(MeterUnreachable):
+    """It is certain that no request left: the meter was not reached at all."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.dropped = 0
-        # Pairs whose association request stayed unanswered: an answer may still be under way.
-        self.unsettled: set[tuple[int, int]] = set()
-        self._splitter = WrapperSplitter()
-        self._transport: asyncio.Transport | None = None
-        self._listeners: dict[tuple[int, int], tuple[Deliver, Lost]] = {}
-        self._fault: HeadEndError | None = None
-        self._closed = asyncio.get_running_loop().create_future()
+
+class LinkRefused(NothingLeft, MeterBusy):
+    """The meter's link layer refuses the connection: it serves another client, or not this one."""
+
+
+class Wire(Protocol):
+    """One connection to a concentrator, gateway or meter."""
+
+    dropped: int
+    unsettled: set[Pair]  # whose association request stayed unanswered: it may still come
 
     @property
-    def is_open(self) -> bool:
-        transport = self._transport
-        return transport is not None and not transport.is_closing() and self._fault is None
+    def name(self) -> str: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it carries several exchanges with different meters at once."""
+        ...
 
     def listen(self, server: int, client: int, deliver: Deliver, lost: Lost) -> None:
         """Send what comes from ``server`` to ``client`` there; one conversation per pair."""
-        if (server, client) in self._listeners:
-            raise LocalProtocolError(f"client {client} already talks to meter {server}")
-        self._listeners[server, client] = (deliver, lost)
+        ...
 
     def unlisten(self, server: int, client: int) -> None:
-        """Drop whatever still comes for the pair."""
-        self._listeners.pop((server, client), None)
+        """End what the pair has on the wire; drop whatever still comes for it."""
+        ...
 
     def send(self, server: int, client: int, apdu: bytes) -> None:
-        """Write one APDU; raises `MeterUnreachable` when it is certain that nothing left."""
-        transport = self._transport
-        if transport is None or not self.is_open:
-            raise MeterUnreachable(f"the connection to {self.name} is closed")
-        transport.write(encode_frame(client, server, apdu))
+        """Send one APDU; raises `MeterUnreachable` when it is certain that nothing left."""
+        ...
+
+    def patience(self, server: int, client: int, timeout_s: float) -> float:
+        """Say how much longer [s] an answer may take that must come ``timeout_s`` after the last
+        sign of life; 0 when its time is over."""
+        ...
+
+    def abandon(self, server: int, client: int, timeout_s: float) -> HeadEndError:
+        """Give up the answer; return why, `NothingLeft` when none of the request left."""
+        ...
 
     async def close(self) -> None:
         """Close the connection; conversations that wait are told."""
-        if self._transport is not None:
-            self._transport.close()
-            await self._closed
+        ...
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            frames = self._splitter.feed(data)
-        except MalformedData as fault:
-            self._fail(MalformedData(f"{self.name}: {fault}"))
-            if self._transport is not None:
-                self._transport.abort()
-            return
-        for frame in frames:
-            listener = self._listeners.get((frame.source, frame.destination))
-            if listener is None:
-                self.dropped += 1
-            else:
-                listener[0](frame.apdu)
+class Listeners:
+    """The conversations of a wire whose transport has no state for each of them."""
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        reason = f" ({exc})" if exc is not None else ""
-        self._fail(MeterUnreachable(f"{self.name} closed the connection{reason}"))
-        if not self._closed.done():
-            self._closed.set_result(None)
+    def __init__(self) -> None:
+        self._listeners: dict[Pair, tuple[Deliver, Lost]] = {}
+        self._fault: HeadEndError | None = None
 
-    def _fail(self, fault: HeadEndError) -> None:
+    @property
+    def has_failed(self) -> bool:
+        return self._fault is not None
+
+    def add(self, pair: Pair, deliver: Deliver, lost: Lost) -> None:
+        """Register a conversation; raises `LocalProtocolError` when the pair has one."""
+        if pair in self._listeners:
+            raise busy_pair(pair)
+        self._listeners[pair] = (deliver, lost)
+
+    def remove(self, pair: Pair) -> None:
+        """Forget the pair's conversation."""
+        self._listeners.pop(pair, None)
+
+    def deliver(self, pair: Pair, apdu: bytes) -> bool:
+        """Hand an APDU to its conversation; False when there is none."""
+        listener = self._listeners.get(pair)
+        if listener is None:
+            return False
+        listener[0](apdu)
+        return True
+
+    def fail(self, fault: HeadEndError) -> None:
+        """Tell every conversation, once."""
         if self._fault is not None:
             return
         self._fault = fault
@@ -94,16 +107,23 @@ class Wire(asyncio.Protocol):
             lost(fault)
 
 
-async def connect(host: str, port: int, *, timeout_s: float) -> Wire:
-    """Open a connection; raises `MeterUnreachable` naming the address."""
+def busy_pair(pair: Pair) -> LocalProtocolError:
+    """Return the fault of a second conversation of one pair."""
+    return LocalProtocolError(f"client {pair[1]} already talks to meter {pair[0]}")
+
+
+async def connect_tcp(
+    make_protocol: Callable[[], asyncio.Protocol], host: str, port: int, *, timeout_s: float
+) -> asyncio.Protocol:
+    """Open a TCP connection; raises `MeterUnreachable` naming the address."""
     name = f"{host}:{port}"
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            _, wire = await loop.create_connection(lambda: Wire(name), host, port)
+            _, protocol = await loop.create_connection(make_protocol, host, port)
     except TimeoutError:
         raise MeterUnreachable(f"{name} did not accept a connection in {timeout_s:g} s") from None
     except OSError as fault:
         reason = fault.strerror or str(fault)
         raise MeterUnreachable(f"no connection to {name}: {reason}") from fault
-    return wire
+    return protocol
