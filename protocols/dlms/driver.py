@@ -14,12 +14,13 @@ from headend.ports import Clock, CounterStore, MeterAccess, Turn
 from protocols.dlms.conversation import Timeouts
 from protocols.dlms.counter_recovery import CounterRecovery, OnRaise
 from protocols.dlms.counters import CounterCache
-from protocols.dlms.endpoint import SCHEMES, parse_endpoint
+from protocols.dlms.endpoint import parse_endpoint
 from protocols.dlms.knowledge import KnowledgeBase
-from protocols.dlms.link import Wire, connect
+from protocols.dlms.link import Wire
 from protocols.dlms.opening import PUBLIC_CLIENT, SessionContext, Surroundings
 from protocols.dlms.security import TITLE_SIZE
 from protocols.dlms.session import DlmsSession
+from protocols.dlms.transport import SCHEMES, Transport
 
 __all__ = ["PUBLIC_CLIENT", "DlmsAdapter", "DlmsLink"]
 
@@ -65,19 +66,17 @@ class DlmsAdapter:
 
     async def open_link(self, endpoint: str) -> DlmsLink:
         """Connect; raises `MeterUnreachable` or `BadInput` (malformed endpoint)."""
-        where = parse_endpoint(endpoint)
-        wire = await connect(where.host, where.port, timeout_s=self.timeouts.connect_s)
-        return DlmsLink(self, wire, host=where.host, port=where.port)
+        transport = parse_endpoint(endpoint).transport
+        return DlmsLink(self, await transport.open(self.timeouts), transport)
 
 
 class DlmsLink:
     """One connection to a concentrator or meter; sessions with different meters may overlap."""
 
-    def __init__(self, adapter: DlmsAdapter, wire: Wire, *, host: str, port: int) -> None:
+    def __init__(self, adapter: DlmsAdapter, wire: Wire, transport: Transport) -> None:
         self.adapter = adapter
         self.wire = wire
-        self._host = host
-        self._port = port
+        self._transport = transport
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +88,7 @@ class DlmsLink:
 
     @property
     def parallel_exchanges(self) -> int:
-        return self.adapter.parallel_exchanges
+        return self.adapter.parallel_exchanges if self.wire.is_shared else 1
 
     def session(self, access: MeterAccess, turn: Turn) -> AbstractAsyncContextManager[DlmsSession]:
         """Associate with one meter, and release it at the end whatever happened.
@@ -102,7 +101,7 @@ class DlmsLink:
 
     async def second_wire(self) -> Wire:
         """Connect once more to the same place."""
-        return await connect(self._host, self._port, timeout_s=self.adapter.timeouts.connect_s)
+        return await self._transport.open(self.adapter.timeouts)
 
     async def close(self) -> None:
         await self.wire.close()

@@ -18,6 +18,7 @@ from headend.domain.errors import (
     CounterRejected,
     HeadEndError,
     LocalProtocolError,
+    MeterBusy,
     MeterMisbehaved,
     MeterRefused,
     MeterUnreachable,
@@ -99,7 +100,7 @@ class SessionContext:
         try:
             conversation = await self._associate(self._link.wire)
         except NoAnswer as silence:
-            if self._credentials.is_plain:
+            if self._credentials.is_plain or isinstance(silence, MeterBusy):
                 raise
             conversation = await self._explain(silence)
         except (CounterRejected, AuthenticationFailed) as refused:
