@@ -1,8 +1,9 @@
 """Endpoint URLs of DLMS meters, as `docs` and the shell spell them.
 
-``dlms+tcp://host:port?client=1&server=1&auth=none|lls|gmac&password=..&ek=HEX&ak=HEX
-&system_title=HEX&model=generic``. For a link to a concentrator only the transport counts, because
-each meter's `MeterAccess` says the rest. Secrets never show in ``repr`` or in messages.
+``dlms+tcp://host:port?client=1&server=1&auth=none|lls|md5|sha1|gmac|sha256&password=..&ek=HEX
+&ak=HEX&suite=0|1|2&protection=authentication|encryption|both|none
+&ciphering=glo|ded|general-glo|general-ded&system_title=HEX&model=generic``. For a link to a
+concentrator only the transport counts, because each meter's `MeterAccess` says the rest. Secrets never show in ``repr`` or in messages.
 
 Transports: ``dlms+tcp``, ``dlms+udp`` (``gateway=NETWORK:HEX`` or ``NETWORK/OCTETS``),
 ``dlms+hdlc+tcp`` and ``dlms+hdlc+serial:///dev/ttyUSB0?baud=9600&parity=none``; with HDLC
@@ -29,12 +30,17 @@ from protocols.dlms.transport import (
 
 __all__ = ["SCHEMES", "DlmsEndpoint", "parse_endpoint"]
 
-AUTHENTICATIONS = ("none", "lls", "gmac")
+AUTHENTICATIONS = ("none", "lls", "md5", "sha1", "gmac", "sha256")
+PROTECTIONS = ("authentication", "encryption", "both", "none")
+CIPHERINGS = ("glo", "ded", "general-glo", "general-ded")
 _ADDRESS_LIMIT = 0xFFFF
-_KEY_SIZE = 16  # suite 0: AES-128
+_KEY_SIZES = {"0": 16, "1": 16, "2": 32}  # octets, by security suite
 _PARAMETERS = frozenset(
-    ("client", "server", "auth", "password", "ek", "ak", "system_title", "model")
-)
+    (
+        "client", "server", "auth", "password", "ek", "ak", "system_title", "model", "suite",
+        "protection", "ciphering",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,9 @@ class DlmsEndpoint:
     encryption_key: bytes | None = field(default=None, repr=False)
     authentication_key: bytes | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
+    security_suite: int = 0
+    protection: str | None = None  # None: as the model says
+    ciphering: str | None = None
 
     @property
     def host(self) -> str:
@@ -75,6 +84,9 @@ class DlmsEndpoint:
             encryption_key=self.encryption_key,
             authentication_key=self.authentication_key,
             password=self.password,
+            security_suite=self.security_suite,
+            protection=self.protection,
+            ciphering=self.ciphering,
         )
 
 
@@ -95,38 +107,50 @@ def parse_endpoint(url: str) -> DlmsEndpoint:
         raise BadInput(
             f"a {parts.scheme} endpoint has no parameter {unknown[0]!r}", field=unknown[0]
         )
-    password = query.get("password")
+    password, suite = query.get("password"), _suite(query)
+    key_size = _KEY_SIZES[suite]
     server = _address(query, "server")
     endpoint = DlmsEndpoint(
         scheme=parts.scheme,
         transport=read_transport(parts, query, server=server),
         client_address=_address(query, "client"),
         server_address=server,
-        authentication=_authentication(query),
+        authentication=_one_of(query, "auth", AUTHENTICATIONS) or "none",
         model=query.get("model", "generic"),
         system_title=_hex(query, "system_title", 8),
-        encryption_key=_hex(query, "ek", _KEY_SIZE),
-        authentication_key=_hex(query, "ak", _KEY_SIZE),
+        encryption_key=_hex(query, "ek", key_size),
+        authentication_key=_hex(query, "ak", key_size),
         password=None if password is None else password.encode(),
+        security_suite=int(suite),
+        protection=_one_of(query, "protection", PROTECTIONS),
+        ciphering=_one_of(query, "ciphering", CIPHERINGS),
     )
     _check_secrets(endpoint)
     return endpoint
 
 
 def _check_secrets(endpoint: DlmsEndpoint) -> None:
-    if endpoint.authentication == "lls" and endpoint.password is None:
-        raise BadInput("auth=lls needs password=", field="password")
+    if endpoint.authentication not in ("none", "gmac") and endpoint.password is None:
+        raise BadInput(f"auth={endpoint.authentication} needs password=", field="password")
     if endpoint.authentication == "gmac":
         for name, key in (("ek", endpoint.encryption_key), ("ak", endpoint.authentication_key)):
             if key is None:
                 raise BadInput(f"auth=gmac needs {name}=", field=name)
 
 
-def _authentication(query: dict[str, str]) -> str:
-    name = query.get("auth", "none")
-    if name not in AUTHENTICATIONS:
-        raise BadInput(f"auth={name!r} is none of {', '.join(AUTHENTICATIONS)}", field="auth")
-    return name
+def _one_of(query: dict[str, str], name: str, known: tuple[str, ...]) -> str | None:
+    value = query.get(name)
+    if value is not None and value not in known:
+        raise BadInput(f"{name}={value!r} is none of {', '.join(known)}", field=name)
+    return value
+
+
+def _suite(query: dict[str, str]) -> str:
+    """Return the security suite; a key of 32 octets says by itself that it is 2."""
+    given = _one_of(query, "suite", tuple(_KEY_SIZES))
+    if given is not None:
+        return given
+    return "2" if len(query.get("ek", "")) == 2 * _KEY_SIZES["2"] else "0"
 
 
 def _address(query: dict[str, str], name: str) -> int:

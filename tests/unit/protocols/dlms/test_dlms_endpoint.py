@@ -34,6 +34,17 @@ def test_a_password_is_text_and_does_not_show() -> None:
     assert "p&w" not in repr(endpoint)
 
 
+def test_security_is_chosen_by_name_and_a_long_key_says_its_suite() -> None:
+    long = f"ek={KEY}{KEY}&ak={KEY}{KEY}"
+    access = parse_endpoint(
+        f"dlms+tcp://h?auth=sha256&password=s&protection=encryption&ciphering=general-ded&{long}"
+    ).access()
+    assert (access.authentication, access.security_suite) == ("sha256", 2)
+    assert (access.protection, access.ciphering) == ("encryption", "general-ded")
+    plain = parse_endpoint("dlms+tcp://h").access()
+    assert (plain.security_suite, plain.protection, plain.ciphering) == (0, None, None)
+
+
 @pytest.mark.parametrize(
     ("url", "field"),
     [
@@ -46,6 +57,11 @@ def test_a_password_is_text_and_does_not_show() -> None:
         ("dlms+tcp://h?server=65536", "server"),
         ("dlms+tcp://h?auth=ecdsa", "auth"),
         ("dlms+tcp://h?auth=lls", "password"),
+        ("dlms+tcp://h?auth=sha256", "password"),
+        ("dlms+tcp://h?suite=3", "suite"),
+        (f"dlms+tcp://h?suite=2&ek={KEY}", "ek"),
+        ("dlms+tcp://h?protection=much", "protection"),
+        ("dlms+tcp://h?ciphering=general", "ciphering"),
         (f"dlms+tcp://h?auth=gmac&ek={KEY}", "ak"),
         (f"dlms+tcp://h?auth=gmac&ak={KEY}", "ek"),
         ("dlms+tcp://h?ek=0011", "ek"),
