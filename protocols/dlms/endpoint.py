@@ -3,7 +3,8 @@
 ``dlms+tcp://host:port?client=1&server=1&auth=none|lls|md5|sha1|gmac|sha256&password=..&ek=HEX
 &ak=HEX&suite=0|1|2&protection=authentication|encryption|both|none
 &ciphering=glo|ded|general-glo|general-ded&system_title=HEX&model=generic``. For a link to a
-concentrator only the transport counts, because each meter's `MeterAccess` says the rest. Secrets never show in ``repr`` or in messages.
+concentrator only the transport counts, because each meter's `MeterAccess` says the rest. Secrets
+never show in ``repr`` or in messages.
 
 Transports: ``dlms+tcp``, ``dlms+udp`` (``gateway=NETWORK:HEX`` or ``NETWORK/OCTETS``),
 ``dlms+hdlc+tcp`` and ``dlms+hdlc+serial:///dev/ttyUSB0?baud=9600&parity=none``; with HDLC

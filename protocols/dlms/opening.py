@@ -164,9 +164,11 @@ class SessionContext:
             self._end(conversation)
             if isinstance(fault, NoAnswer):
                 wire.unsettled.add(pair)
-            elif isinstance(fault, AuthenticationFailed) and pair in wire.unsettled:
+            elif (
+                isinstance(fault, AuthenticationFailed | MeterMisbehaved) and pair in wire.unsettled
+            ):
                 # The answer to an earlier request came late and took the place of this one's, so
-                # that challenges and proofs do not fit; that says nothing about the keys.
+                # that counters, challenges and proofs do not fit; that says nothing about the keys.
                 wire.unsettled.discard(pair)
                 raise MeterUnreachable(f"meter {access.address} answered too late") from fault
             raise

@@ -10,7 +10,6 @@ import pytest
 from headend.domain.errors import (
     AuthenticationFailed,
     BadInput,
-    CounterRejected,
     HeadEndError,
     MeterBusy,
     MeterMisbehaved,
@@ -72,13 +71,6 @@ async def test_wrong_secrets_are_an_authentication_failure(
     site: Site, changes: dict[str, object]
 ) -> None:
     assert isinstance(await fault_of(site, **changes), AuthenticationFailed)
-
-
-async def test_a_counter_behind_is_told_apart(site: Site) -> None:
-    site.security[1].counters.received[1] = 5000
-    fault = await fault_of(site)
-    assert isinstance(fault, CounterRejected)
-    assert fault.code == "invocation-counter-error"
 
 
 async def test_a_silent_meter_is_unreachable_and_its_neighbours_are_not(site: Site) -> None:
