@@ -38,6 +38,7 @@ from headend.store.keys import KeyVault, open_demo_vault, open_vault
 from headend.store.listening import ListeningSignal
 from headend.store.unit_of_work import PostgresStore
 from protocols.dlms.conversation import Timeouts
+from protocols.dlms.counter_recovery import CounterRaise, OnRaise
 from protocols.dlms.driver import DlmsAdapter
 from rules.governor import GovernorLimits
 from rules.service_levels import DEFAULT_RETRY_POLICY
@@ -111,6 +112,8 @@ async def open_services(
                     clock,
                     system_title=_system_title(),
                     timeouts=_timeouts(settings),
+                    allow_legacy=settings.dlms_legacy_authentication,
+                    on_raise=_audit_of_raises(store, clock),
                 )
             ]
         links = LinkPool(store, _by_scheme(adapters), holder=process)
@@ -235,6 +238,28 @@ def _timeouts(settings: Settings) -> Timeouts:
     """Return the meters' time-outs; a probe of the public client is short, its answer is too."""
     answer_s = settings.meter_answer_timeout_s
     return Timeouts(answer_s=answer_s, probe_s=answer_s * 0.4, release_s=min(1.0, answer_s))
+
+
+def _audit_of_raises(store: Store, clock: BusinessClock) -> OnRaise:
+    """Return what records each raise of an invocation counter before it happens."""
+
+    async def record(event: CounterRaise) -> None:
+        async with store.transaction() as uow:
+            await uow.audit.record(
+                "collector",
+                "counter.raised",
+                f"meter:{event.meter_id}",
+                at=clock.now(),
+                detail={
+                    "client_address": event.client_address,
+                    "key_id": event.key_id,
+                    "before": event.before,
+                    "after": event.after,
+                    "cause": event.cause,
+                },
+            )
+
+    return record
 
 
 def _system_title() -> bytes:

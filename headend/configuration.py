@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     key_encryption_key: SecretStr | None = None  # 32 octets as hex
     key_encryption_key_file: Path | None = None
     meter_answer_timeout_s: float = Field(default=5, gt=0, le=120)
+    dlms_legacy_authentication: bool = False  # MD5 and SHA-1, for the meters that name them
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     floors: Annotated[InstanceOf[Floors], BeforeValidator(_read_floors)] = Floors()
