@@ -14,6 +14,7 @@ from headend.cli.daily import collect, decide, settle
 from headend.cli.demo import demo
 from headend.cli.doctor import doctor
 from headend.cli.importing import importing
+from headend.cli.meter import meter
 from headend.cli.migrate import migrate
 from headend.cli.serve import serve
 from headend.cli.simulate import simulate
@@ -74,6 +75,7 @@ app.command(short_help="Read from the meters what is missing.")(collect)
 app.command(short_help="Charge what was used on a day.")(settle)
 app.command(short_help="Decide who is warned and who is cut.")(decide)
 app.command(short_help="Run simulated meters for any DLMS client.")(simulate)
+app.add_typer(meter, name="meter", short_help="Diagnose one meter, decode what one sent.")
 app.add_typer(importing, name="import", short_help="Bring in tariffs, places, meters, customers.")
 
 
