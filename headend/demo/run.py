@@ -43,6 +43,7 @@ LOOK_PAUSE_S = 0.03
 # Between two jumps of a demo that stays up, so that a person can follow.
 PACE_S = 0.6
 MONDAY = 0
+INTERRUPTED = 130  # the exit code of a run that was to show everything and was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,13 @@ def run_demo(options: DemoOptions) -> int:
     with prepare(options, bind_listener) as prepared:
         try:
             return asyncio.run(_run(options, prepared, console))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             console.print("stopped; the next ./run goes on from here")
-            return 130 if options.once else 0
+            return INTERRUPTED if options.once else 0
 
 
 async def _run(options: DemoOptions, prepared: Prepared, console: Console) -> int:
-    _cancel_on_sigterm()
+    _cancel_on_signals()
     async with AsyncExitStack() as stack:
         settings = prepared.settings
         services = await stack.enter_async_context(
@@ -198,10 +199,12 @@ async def _begin_on_a_monday(services: Services) -> None:
     await services.clock.jump_to(local_instant(monday, wall_time(0), DEFAULT_ZONE))
 
 
-def _cancel_on_sigterm() -> None:
+def _cancel_on_signals() -> None:
+    """Unwind on Ctrl-C and SIGTERM, also where a shell started us with Ctrl-C ignored."""
     task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def _client(address: str, settings: Settings) -> httpx.AsyncClient:
