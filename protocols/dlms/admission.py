@@ -152,7 +152,7 @@ def admit(
         request, form = _read_request(aarq, channel)
         admission = _negotiate(aarq, access, request, channel, max_pdu, conformance)
         if channel is not None and request.dedicated_key is not None:
-            channel.agree_dedicated(request.dedicated_key, only=False)
+            channel.agree_dedicated(request.dedicated_key)
         if not admission.proven:
             admission.proofs = Proofs(
                 admission.mechanism, security.system_title, prover, access.password

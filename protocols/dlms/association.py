@@ -5,10 +5,10 @@ association ``ready`` (no security, LLS) or, with HLS, carries the meter's chall
 (``challenged``): our proof goes out as an ACTION on the current association (``proving``), and only
 the meter's proof of *our* challenge makes it ``ready``. A request makes it ``waiting`` until its
 answer, `abandon` gives up on that answer, and a release ends in ``closed`` whether it was answered
-or not. With a dedicated key everything behind the AARE goes under it. Moves that `_MOVES` does not
-list raise `LocalProtocolError` and change nothing; received bytes that are malformed, foreign, late
-or fail a security check raise and change nothing either (a genuine but late answer still advances
-the received counter). A rejection is an event, because it does change the state.
+or not. With a dedicated key every request goes under it. Moves that `_MOVES` does not list raise
+`LocalProtocolError` and change nothing; received bytes that are malformed, foreign, late or fail a
+security check raise and change nothing either (a genuine but late answer still advances the
+received counter). A rejection is an event, because it does change the state.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from protocols.dlms.events import (
     Released,
     StaleAnswer,
 )
+from protocols.dlms.fitting import check_fits
 from protocols.dlms.hls import DIGEST_MECHANISMS, LEGACY_MECHANISMS, Proofs
 from protocols.dlms.initiate import Conformance, InitiateRequest, InitiateResponse
 from protocols.dlms.security import MAX_OVERHEAD, Form, PlainAnswer, SecureChannel, SecurityFault
@@ -180,7 +181,10 @@ class ClientAssociation:
             proofs.make(received=self._peer_challenge, sent=own, peer_title=self._peer_title)
         )
         request = rq.ActionRequest(self.draw_invoke(), HLS_METHOD, proof)
-        apdu = self._protect(request.encode())
+        apdu, channel = request.encode(), self._channel
+        if channel is not None:
+            # The association is not ready yet: like others, keep to the key that both had before.
+            apdu = channel.protect(apdu, form=Form.GLO)
         self._pending, self._state = request, State.PROVING
         return apdu
 
@@ -277,8 +281,14 @@ class ClientAssociation:
             self._peer_challenge = challenge
             self._state = State.CHALLENGED
             return Challenged()
-        self._state = State.READY
+        self._become_ready()
         return Associated(self.negotiated)
+
+    def _become_ready(self) -> None:
+        channel = self._channel
+        if channel is not None:
+            channel.only_dedicated = self._dedicated_key is not None
+        self._pending, self._state = None, State.READY
 
     def _accept(self, aare: Aare) -> None:
         """Take over title and InitiateResponse; changes nothing when either is refused."""
@@ -302,7 +312,7 @@ class ClientAssociation:
             ):
                 channel.form = channel.form.specific
             if self._dedicated_key is not None:
-                channel.agree_dedicated(self._dedicated_key, only=True)
+                channel.agree_dedicated(self._dedicated_key)
         self._peer_title, self._negotiated = aare.system_title, negotiated
 
     def _receive_release(self, apdu: bytes) -> Event:
@@ -324,21 +334,11 @@ class ClientAssociation:
             plain, authenticated = apdu, False
         response = rs.decode_response(plain)
         if not isinstance(response, rs.ExceptionResponse | rs.ConfirmedServiceError):
-            self._check_fits(response)
+            check_fits(response, self._pending)
         if self._state is State.PROVING:
             return self._receive_proof(response)
         self._pending, self._state = None, State.READY
         return Answer(response, authenticated)
-
-    def _check_fits(self, response: rs.Response) -> None:
-        """Raise `StaleAnswer` unless service and invoke-id are those of the pending request."""
-        pending = self._pending
-        if pending is None or isinstance(response, rs.ExceptionResponse | rs.ConfirmedServiceError):
-            return
-        if not isinstance(response, _ANSWERS[type(pending)]):
-            raise StaleAnswer(f"a {type(response).__name__} to a {type(pending).__name__}")
-        if (response.invoke ^ pending.invoke) & 0x0F:
-            raise StaleAnswer(f"the answer to request {response.invoke & 0x0F} came late")
 
     def _receive_proof(self, response: rs.Response) -> Event:
         """Judge HLS pass 4."""
@@ -357,33 +357,8 @@ class ClientAssociation:
         proofs.check(
             proof, received=self._peer_challenge, sent=challenge, peer_title=self._peer_title
         )
-        self._pending, self._state = None, State.READY
+        self._become_ready()
         return Associated(self.negotiated)
-
-
-_SET_BLOCK_ANSWERS = (
-    rs.SetResponseBlock,
-    rs.SetResponseLastBlock,
-    rs.SetResponseLastBlockList,
-    rs.SetResponse,
-    rs.SetResponseList,
-)
-_ACTION_ANSWERS = (rs.ActionResponse, rs.ActionResponseBlock, rs.ActionResponseNext)
-_ANSWERS: dict[type, tuple[type, ...]] = {
-    rq.GetRequest: (rs.GetResponse, rs.GetResponseBlock),
-    rq.GetRequestNext: (rs.GetResponse, rs.GetResponseBlock),
-    rq.GetRequestList: (rs.GetResponseList, rs.GetResponseBlock, rs.GetResponse),
-    rq.SetRequest: (rs.SetResponse,),
-    rq.SetRequestFirstBlock: _SET_BLOCK_ANSWERS,
-    rq.SetRequestListFirstBlock: _SET_BLOCK_ANSWERS,
-    rq.SetRequestBlock: _SET_BLOCK_ANSWERS,
-    rq.SetRequestList: (rs.SetResponseList, rs.SetResponse),
-    rq.ActionRequest: _ACTION_ANSWERS,
-    rq.ActionRequestNext: _ACTION_ANSWERS,
-    rq.ActionRequestFirstBlock: _ACTION_ANSWERS,
-    rq.ActionRequestBlock: _ACTION_ANSWERS,
-    rq.ActionRequestList: (rs.ActionResponseList, rs.ActionResponseBlock, rs.ActionResponse),
-}
 
 
 def _check_settings(settings: ClientSettings, channel: SecureChannel | None) -> None:
@@ -399,4 +374,4 @@ def _check_settings(settings: ClientSettings, channel: SecureChannel | None) -> 
     if channel is not None and settings.ciphered and channel.form.is_dedicated:
         if settings.dedicated_key is None:
             raise LocalProtocolError("the dedicated form needs a dedicated key")
-        channel.agree_dedicated(settings.dedicated_key, only=False)  # its size is right
+        channel.agree_dedicated(settings.dedicated_key)  # its size is right

@@ -16,7 +16,8 @@ Rules this module keeps, whatever the peer does:
   only from an APDU whose tag was good;
 - no counter is sent twice under one key: the HLS tag draws one of its own, and what goes under the
   dedicated key draws from the same source as what goes under the global one;
-- once a dedicated key is agreed, a client takes nothing under the global key any more;
+- once the association is ready, a client that agreed a dedicated key takes nothing under the global
+  one any more;
 - a plain answer on a ciphered channel raises and is never evidence.
 """
 
@@ -234,24 +235,20 @@ class SecureChannel:
         self._last_sent = -1
         self._dedicated: GcmKey | None = None
         self._highest_dedicated = -1
-        self._only_dedicated = False
         self.peer_title = peer_title
         self.highest_received = highest_received  # under the global key; -1: none yet
         self.control = control | key.suite
         self.form = form
+        self.only_dedicated = False  # whether nothing comes under the global key any more
 
     @property
     def local_title(self) -> bytes:
         return self._local_title
 
-    def agree_dedicated(self, key: bytes, *, only: bool) -> None:
-        """Begin to use a fresh dedicated key; ``only``: nothing comes under the global one now.
-
-        Raises `LocalProtocolError` for a key of the wrong size.
-        """
+    def agree_dedicated(self, key: bytes) -> None:
+        """Begin to use a fresh dedicated key; raises `LocalProtocolError` for a wrong size."""
         self._dedicated = self._key.dedicated(key)
         self._highest_dedicated = -1
-        self._only_dedicated = only
 
     def protect(self, apdu: bytes, *, form: Form | None = None) -> bytes:
         """Cipher one plain APDU in ``form``, the channel's own unless given."""
@@ -283,7 +280,7 @@ class SecureChannel:
             if self._dedicated is None:
                 raise SecurityFault("ciphered with a dedicated key that was never agreed")
             key, highest = self._dedicated, self._highest_dedicated
-        elif self._only_dedicated:
+        elif self.only_dedicated:
             raise SecurityFault("ciphered with the global key where the dedicated one was agreed")
         title, sealed = self._take_sealed(apdu, form)
         if sealed[0] != self.control:
