@@ -105,12 +105,12 @@ def _show(simulator: Simulator, control: ControlServer) -> None:
         rows.append(
             (
                 group.name,
-                f"dlms+tcp://{group.host}:{group.port}",
+                group.endpoint,
                 len(addresses),
                 f"{addresses[0]} to {addresses[-1]}" if addresses else "none",
             )
         )
-    show_table("Simulated meters", ("concentrator", "endpoint", "meters", "wPort"), rows)
+    show_table("Simulated meters", ("concentrator", "endpoint", "meters", "addresses"), rows)
     first = list(simulator.devices)[:SHOWN_METERS]
     more = " ..." if len(simulator.devices) > len(first) else ""
     typer.echo(f"meters {', '.join(first)}{more}")

@@ -87,6 +87,7 @@ def _ready(simulator: Simulator, control: ControlServer) -> dict[str, Any]:
                 "name": group.name,
                 "host": group.host,
                 "port": group.port,
+                "endpoint": group.endpoint,
                 "meters": len(group.devices),
             }
             for group in simulator.concentrators.values()

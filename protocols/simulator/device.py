@@ -17,7 +17,7 @@ from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, 
 from protocols.simulator.business_time import BusinessClock
 from protocols.simulator.contact import Contact
 from protocols.simulator.faults import Fault, FaultBook, FaultKind
-from protocols.simulator.fleet import MeterSpec
+from protocols.simulator.fleet import MIN_PDU, MeterSpec
 from protocols.simulator.journal import Journal
 from protocols.simulator.load import HouseholdLoad
 from protocols.simulator.meter import Meter
@@ -26,7 +26,6 @@ from protocols.simulator.objects import FRAME_COUNTER, DeviceIdentity, MeterObje
 PUBLIC_CLIENT = 16  # reads identity and counter without security (Green Book convention)
 MANAGEMENT_CLIENT = 1  # HLS-GMAC; the only one that may switch
 READING_CLIENT = 2  # LLS by the meter's password; reads everything
-MAX_PDU = 1024
 COUNTER_BLOCK = 4096  # own counters reserved with one journal line
 RECEIVED_BLOCK = 256  # how far received counters may run ahead of the journal
 _PUBLIC_ACCESS = ClientAccess(
@@ -88,7 +87,7 @@ class Device:
             security,
             client_address=client_address,
             server_address=self.spec.address,
-            max_pdu=MAX_PDU,
+            max_pdu=self._max_pdu(),
         )
 
     def answer(self, session: ServerSession, apdu: bytes) -> bytes | None:
@@ -123,6 +122,11 @@ class Device:
             encryption_key = _another(encryption_key)
             authentication_key = _another(authentication_key)
         return ClientAccess("gmac", encryption_key, authentication_key)
+
+    def _max_pdu(self) -> int:
+        small = self.fault(FaultKind.SMALL_PDU)
+        wanted = self.spec.max_pdu if small is None else small.parameters["octets"]
+        return max(MIN_PDU, min(wanted, self.spec.max_pdu))
 
     def press_button(self) -> bool:
         """Press the button at the meter; return whether it did anything."""

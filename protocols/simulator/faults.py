@@ -38,6 +38,13 @@ class FaultKind(StrEnum):
     BUTTON_REQUIRED = "button_required"  # remote reconnection only arms
     ACTION_UNANSWERED = "action_unanswered"  # executes the command, its answer is lost
     DOWN = "down"  # a concentrator refuses every connection
+    SMALL_PDU = "small_pdu"  # agrees to short APDUs only, from its next session on
+    # Of its HDLC link; they have no effect on other transports.
+    WRONG_FCS = "wrong_fcs"  # its frames come with a wrong check sequence
+    LOST_FRAME = "lost_frame"  # its frames do not come
+    LINK_BUSY = "link_busy"  # answers polls with "receive not ready"
+    SMALL_WINDOW = "small_window"  # agrees to a small window, from its next connection on
+    SMALL_INFORMATION = "small_information"  # and to short information fields
 
 
 # Parameter names and their defaults; numbers have their unit last in their name.
@@ -49,6 +56,14 @@ PARAMETERS: dict[FaultKind, dict[str, Any]] = {
     FaultKind.COUNTER_AHEAD: {"by": 1_000_000},
     FaultKind.DENIED: {"obis": ""},
     FaultKind.RELAY_DELAY_MS: {"delay_ms": 5000},
+    FaultKind.SMALL_PDU: {"octets": 128},
+    # Every so many of the frames that the meter sends; 1 strikes all.
+    FaultKind.WRONG_FCS: {"every": 5},
+    FaultKind.LOST_FRAME: {"every": 5},
+    # So many polls of each connection; 0 strikes all.
+    FaultKind.LINK_BUSY: {"polls": 0},
+    FaultKind.SMALL_WINDOW: {"frames": 1},
+    FaultKind.SMALL_INFORMATION: {"octets": 32},
 }
 
 

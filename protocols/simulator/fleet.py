@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from headend.domain.errors import BadInput
+from protocols.dlms.hdlc_parameters import MAX_INFORMATION, MAX_WINDOW, MIN_INFORMATION
 from protocols.dlms.security import KEY_SIZE
 from protocols.simulator.contact import DEFAULT_RELAY_DELAY_MS, TRANSITIONS_OF_MODE
 from protocols.simulator.faults import Fault
@@ -23,6 +24,10 @@ from protocols.simulator.load import DAY_S, DEFAULT_INTERVAL_S
 DEFAULT_MODEL = "sim-single-phase"
 MANUFACTURER = "SIM"  # three letters of a FLAG id; not a registered manufacturer
 MAX_METERS_PER_CONCENTRATOR = 65_000  # wPorts of the WRAPPER header are 16 bits
+DEFAULT_MAX_PDU = 1024  # octets
+MIN_PDU = 64  # octets; a ciphered block in less would carry nothing
+DEFAULT_HDLC_INFORMATION = 512  # octets
+Transport: TypeAlias = Literal["wrapper", "hdlc", "udp"]
 DEFAULT_COMMISSIONED_AT = "2025-01-01T00:00:00+00:00"
 
 
@@ -30,7 +35,9 @@ DEFAULT_COMMISSIONED_AT = "2025-01-01T00:00:00+00:00"
 class MeterSpec:
     """One meter. Keys are hex and never show in ``repr``.
 
-    address: wPort on its concentrator; initial_wh: register at ``commissioned_at``.
+    address: wPort or HDLC address on its concentrator; initial_wh: register at
+    ``commissioned_at``; max_pdu [octets], hdlc_window [frames] and hdlc_information [octets]: the
+    most it agrees to.
     """
 
     meter_no: str
@@ -48,10 +55,28 @@ class MeterSpec:
     control_mode: int = 4
     relay_delay_ms: int = DEFAULT_RELAY_DELAY_MS
     commissioned_at: str = DEFAULT_COMMISSIONED_AT
+    max_pdu: int = DEFAULT_MAX_PDU
+    hdlc_window: int = MAX_WINDOW
+    hdlc_information: int = DEFAULT_HDLC_INFORMATION
     faults: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         where = f"meter {self.meter_no}"
+        _check(
+            MIN_PDU <= self.max_pdu <= 65_535,
+            f"{where}: a PDU of {self.max_pdu} octets",
+            "max_pdu",
+        )
+        _check(
+            1 <= self.hdlc_window <= MAX_WINDOW,
+            f"{where}: a window of {self.hdlc_window} frames",
+            "hdlc_window",
+        )
+        _check(
+            MIN_INFORMATION <= self.hdlc_information <= MAX_INFORMATION,
+            f"{where}: an information field of {self.hdlc_information} octets",
+            "hdlc_information",
+        )
         _check(bool(self.meter_no), "a meter without meter_no", "meter_no")
         _check(1 <= self.address <= 65_535, f"{where}: address {self.address}", "address")
         _check(
@@ -92,15 +117,19 @@ class MeterSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConcentratorSpec:
-    """One TCP endpoint with its meters; port 0 lets the system pick one."""
+    """One endpoint with its meters; port 0 lets the system pick one."""
 
     name: str
     meters: tuple[MeterSpec, ...]
     host: str = "127.0.0.1"
     port: int = 0
+    transport: Transport = "wrapper"
     faults: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        known = get_args(Transport)
+        unknown = f"{self.name}: transport {self.transport!r} is none of {', '.join(known)}"
+        _check(self.transport in known, unknown, "transport")
         _check(0 <= self.port <= 65_535, f"{self.name}: port {self.port}", "port")
         for fault in self.faults:
             Fault.from_json(fault)
@@ -177,6 +206,7 @@ def make_fleet(
     control_mode: int = 4,
     relay_delay_ms: int = DEFAULT_RELAY_DELAY_MS,
     first_port: int = 0,
+    transport: Transport = "wrapper",
 ) -> FleetSpec:
     """Build a fleet of ``meters`` in all, spread evenly over ``concentrators``.
 
@@ -202,7 +232,8 @@ def make_fleet(
             for number in range(first, last)
         ]
         port = first_port + index if first_port else 0
-        groups.append(ConcentratorSpec(f"DC{index + 1:03}", tuple(rows), port=port))
+        name = f"DC{index + 1:03}"
+        groups.append(ConcentratorSpec(name, tuple(rows), port=port, transport=transport))
     return FleetSpec(seed, tuple(groups))
 
 

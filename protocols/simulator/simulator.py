@@ -117,7 +117,7 @@ class Simulator:
                 devices[spec.address] = self.devices[spec.meter_no] = device
             concentrator = Concentrator(
                 group.name, devices, self.clock, host=group.host, port=group.port,
-                seed=self.fleet.seed,
+                transport=group.transport, seed=self.fleet.seed,
             )  # fmt: skip
             _set_first_faults(concentrator.faults, group.faults)
             self.concentrators[group.name] = concentrator
