@@ -16,7 +16,7 @@ from protocols.dlms.counter_recovery import CounterRecovery, OnRaise
 from protocols.dlms.counters import CounterCache
 from protocols.dlms.endpoint import parse_endpoint
 from protocols.dlms.knowledge import KnowledgeBase
-from protocols.dlms.link import Wire
+from protocols.dlms.link import Tap, Wire
 from protocols.dlms.opening import PUBLIC_CLIENT, SessionContext, Surroundings
 from protocols.dlms.security import TITLE_SIZE
 from protocols.dlms.session import DlmsSession
@@ -31,7 +31,7 @@ class DlmsAdapter:
     """Opens DLMS links. ``system_title`` is the head-end's own, 8 octets, stable for its keys.
 
     ``allow_legacy`` lets accesses ask for MD5 and SHA-1; ``on_raise`` is told of each counter that
-    is about to be raised, for the audit.
+    is about to be raised, for the audit; ``tap`` sees every octet on the wires.
     """
 
     schemes: tuple[str, ...] = SCHEMES
@@ -46,6 +46,7 @@ class DlmsAdapter:
         parallel_exchanges: int = PARALLEL_EXCHANGES,
         allow_legacy: bool = False,
         on_raise: OnRaise | None = None,
+        tap: Tap | None = None,
     ) -> None:
         if len(system_title) != TITLE_SIZE:
             raise BadInput(
@@ -53,6 +54,7 @@ class DlmsAdapter:
                 field="system_title",
             )
         self.timeouts = timeouts
+        self.tap = tap
         self.parallel_exchanges = parallel_exchanges
         self.shared = Surroundings(
             system_title=system_title,
@@ -67,7 +69,13 @@ class DlmsAdapter:
     async def open_link(self, endpoint: str) -> DlmsLink:
         """Connect; raises `MeterUnreachable` or `BadInput` (malformed endpoint)."""
         transport = parse_endpoint(endpoint).transport
-        return DlmsLink(self, await transport.open(self.timeouts), transport)
+        return DlmsLink(self, await self.open_wire(transport), transport)
+
+    async def open_wire(self, transport: Transport) -> Wire:
+        """Connect, with the adapter's tap on the wire."""
+        wire = await transport.open(self.timeouts)
+        wire.tap = self.tap
+        return wire
 
 
 class DlmsLink:
@@ -101,7 +109,7 @@ class DlmsLink:
 
     async def second_wire(self) -> Wire:
         """Connect once more to the same place."""
-        return await self._transport.open(self.adapter.timeouts)
+        return await self.adapter.open_wire(self._transport)
 
     async def close(self) -> None:
         await self.wire.close()

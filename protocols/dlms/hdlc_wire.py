@@ -21,7 +21,7 @@ from protocols.dlms.hdlc_events import LinkEvent, Loss, Lost, Received
 from protocols.dlms.hdlc_frame import HdlcAddress, HdlcFrame
 from protocols.dlms.hdlc_parameters import LinkParameters
 from protocols.dlms.hdlc_splitter import HdlcSplitter
-from protocols.dlms.link import Deliver, LinkRefused, NothingLeft, Pair, busy_pair
+from protocols.dlms.link import Deliver, LinkRefused, NothingLeft, Pair, Tap, busy_pair
 from protocols.dlms.link import Lost as TellLost
 
 BITS_PER_OCTET = 10  # on a serial line: start, 8 data bits, stop
@@ -70,6 +70,7 @@ class HdlcWire(asyncio.Protocol):
         self.name = name
         self.dropped = 0
         self.unsettled: set[Pair] = set()
+        self.tap: Tap | None = None
         self._addresses = addresses
         self._limits = limits
         self._timing = timing
@@ -181,6 +182,8 @@ class HdlcWire(asyncio.Protocol):
             self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap(False, data)
         for frame in self._splitter.feed(data):
             self._receive(frame)
         station = self._current
@@ -283,6 +286,8 @@ class HdlcWire(asyncio.Protocol):
         """Write what the link has to say; keep the line while it waits for an answer."""
         octets = station.link.take_output()
         if octets and self._transport is not None and self.is_open:
+            if self.tap is not None:
+                self.tap(True, octets)
             self._transport.write(octets)
         if station.link.is_awaiting:
             if octets or self._timer is None:

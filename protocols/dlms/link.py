@@ -16,6 +16,8 @@ from headend.domain.errors import HeadEndError, LocalProtocolError, MeterBusy, M
 Deliver: TypeAlias = Callable[[bytes], None]
 Lost: TypeAlias = Callable[[HeadEndError], None]
 Pair: TypeAlias = tuple[int, int]  # meter address, client address
+# Told of octets as they are on the wire, and whether we sent them; it must not raise.
+Tap: TypeAlias = Callable[[bool, bytes], None]
 
 
 class NothingLeft(MeterUnreachable):
@@ -31,6 +33,7 @@ class Wire(Protocol):
 
     dropped: int
     unsettled: set[Pair]  # whose association request stayed unanswered: it may still come
+    tap: Tap | None
 
     @property
     def name(self) -> str: ...

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from headend.domain.errors import HeadEndError, MeterUnreachable
 from protocols.dlms.errors import MalformedData
-from protocols.dlms.link import Deliver, Listeners, Lost, Pair, connect_tcp
+from protocols.dlms.link import Deliver, Listeners, Lost, Pair, Tap, connect_tcp
 from protocols.dlms.wrapper import WrapperFrame, WrapperSplitter
 from protocols.dlms.wrapper_route import DirectRoute, WrapperRoute
 
@@ -21,6 +21,7 @@ class _WrapperWire:
         self.name = name
         self.dropped = 0
         self.unsettled: set[Pair] = set()
+        self.tap: Tap | None = None
         self._route = route
         self._listeners = Listeners()
         self._transport: asyncio.BaseTransport | None = None
@@ -42,7 +43,10 @@ class _WrapperWire:
     def send(self, server: int, client: int, apdu: bytes) -> None:
         if self._write is None or not self.is_open:
             raise MeterUnreachable(f"the connection to {self.name} is closed")
-        self._write(self._route.wrap(server, client, apdu))
+        octets = self._route.wrap(server, client, apdu)
+        if self.tap is not None:
+            self.tap(True, octets)
+        self._write(octets)
         if self._listeners.has_failed:
             # UDP: what an earlier datagram met is told when the next one is sent.
             raise MeterUnreachable(f"nobody listens at {self.name}")
@@ -82,6 +86,8 @@ class TcpWire(_WrapperWire, asyncio.Protocol):
             self._transport, self._write = transport, transport.write
 
     def data_received(self, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap(False, data)
         try:
             frames = self._splitter.feed(data)
         except MalformedData as fault:
@@ -101,6 +107,8 @@ class UdpWire(_WrapperWire, asyncio.DatagramProtocol):
             self._transport, self._write = transport, transport.sendto
 
     def datagram_received(self, data: bytes, addr: object) -> None:
+        if self.tap is not None:
+            self.tap(False, data)
         splitter = WrapperSplitter()
         try:
             frames = splitter.feed(data)
