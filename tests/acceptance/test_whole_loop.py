@@ -1,4 +1,4 @@
-"""The product's promise, as its user runs it: the whole loop on real processes, killed on the way."""
+"""The product's promise, as its user runs it: the whole loop on real processes, and killed."""
 
 from __future__ import annotations
 
