@@ -218,9 +218,11 @@ class HdlcClient:
         before = self._flow.expected
         apdu = self._flow.take(frame)
         self._peer_busy = False
+        self._tries = 0
         if self._flow.expected != before:
             self._step()
-            self._tries = 0
+        elif frame.final:
+            self._polls += 1
         if apdu is not None:
             self._answers_due = max(0, self._answers_due - 1)
         if frame.final:

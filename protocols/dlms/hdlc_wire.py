@@ -15,8 +15,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from headend.domain.errors import HeadEndError, LocalProtocolError, MeterBusy, MeterUnreachable
-from protocols.dlms.hdlc_client import HdlcClient, LinkState
+from headend.domain.errors import (
+    BadInput,
+    HeadEndError,
+    LocalProtocolError,
+    MeterBusy,
+    MeterUnreachable,
+)
+from protocols.dlms.hdlc_client import HdlcClient, LinkState, Patience
 from protocols.dlms.hdlc_events import LinkEvent, Loss, Lost, Received
 from protocols.dlms.hdlc_frame import HdlcAddress, HdlcFrame
 from protocols.dlms.hdlc_parameters import LinkParameters
@@ -33,6 +39,7 @@ class HdlcTiming:
 
     response_s: float = 2.0
     baud: int | None = None
+    patience: Patience = field(default_factory=Patience)
 
     def sending_s(self, octets: int) -> float:
         """Return how long octets are on the line."""
@@ -102,7 +109,12 @@ class HdlcWire(asyncio.Protocol):
         pair = (server, client)
         if pair in self._stations:
             raise busy_pair(pair)
-        link = HdlcClient(HdlcAddress(client), self._addresses(server), limits=self._limits)
+        link = HdlcClient(
+            _client_address(client),
+            self._addresses(server),
+            limits=self._limits,
+            patience=self._timing.patience,
+        )
         self._stations[pair] = _Station(pair, link, deliver, lost)
 
     def unlisten(self, server: int, client: int) -> None:
@@ -323,6 +335,13 @@ class HdlcWire(asyncio.Protocol):
         self._idle.set()
         for station in tuple(self._stations.values()):
             station.lost(fault)
+
+
+def _client_address(client: int) -> HdlcAddress:
+    try:
+        return HdlcAddress(client)
+    except LocalProtocolError:
+        raise BadInput(f"client {client} is no HDLC address", field="client") from None
 
 
 def _explain(station: _Station, loss: Loss, time: str = "") -> HeadEndError:

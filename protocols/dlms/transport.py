@@ -7,6 +7,7 @@ HDLC address.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast, get_args
@@ -14,6 +15,7 @@ from urllib.parse import SplitResult
 
 from headend.domain.errors import BadInput, LocalProtocolError
 from protocols.dlms.conversation import Timeouts
+from protocols.dlms.hdlc_client import Patience
 from protocols.dlms.hdlc_frame import MAX_ADDRESS_PART, HdlcAddress
 from protocols.dlms.hdlc_parameters import MAX_INFORMATION, MAX_WINDOW, LinkParameters
 from protocols.dlms.hdlc_wire import HdlcTiming, HdlcWire
@@ -184,12 +186,11 @@ def _make_wire(name: str, options: HdlcOptions, timeouts: Timeouts, baud: int | 
     response_s = options.response_s
     if response_s is None:
         response_s = timeouts.answer_s * RESPONSE_SHARE
-    return HdlcWire(
-        name,
-        options.addressing.address,
-        limits=options.limits,
-        timing=HdlcTiming(response_s, baud),
-    )
+    # The link layer tries for as long as the conversation waits, whatever a frame's time is.
+    tries = max(Patience().tries, math.ceil(timeouts.answer_s / response_s))
+    patience = Patience(tries, max(Patience().polls, 2 * tries))
+    timing = HdlcTiming(response_s, baud, patience)
+    return HdlcWire(name, options.addressing.address, limits=options.limits, timing=timing)
 
 
 def _read_hdlc(query: Mapping[str, str], server: int) -> HdlcOptions:

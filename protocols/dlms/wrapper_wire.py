@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from headend.domain.errors import HeadEndError, MeterUnreachable
 from protocols.dlms.errors import MalformedData
@@ -103,8 +104,9 @@ class UdpWire(_WrapperWire, asyncio.DatagramProtocol):
     """One frame in each datagram, from the connected peer only; others are dropped and counted."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport, self._write = transport, transport.sendto
+        # Python 3.11's own datagram transport does not derive from that class.
+        self._transport = transport
+        self._write = cast(asyncio.DatagramTransport, transport).sendto
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if self.tap is not None:

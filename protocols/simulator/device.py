@@ -66,6 +66,7 @@ class Device:
         )
         self.requests_answered = 0
         self.sessions_opened = 0
+        self.link_frames_sent = 0  # over HDLC
         self._clock = clock
         self._journal = journal
         self._counters = ServerCounters()

@@ -57,9 +57,9 @@ PARAMETERS: dict[FaultKind, dict[str, Any]] = {
     FaultKind.DENIED: {"obis": ""},
     FaultKind.RELAY_DELAY_MS: {"delay_ms": 5000},
     FaultKind.SMALL_PDU: {"octets": 128},
-    # Every so many of the frames that the meter sends; 1 strikes all.
-    FaultKind.WRONG_FCS: {"every": 5},
-    FaultKind.LOST_FRAME: {"every": 5},
+    # That share of the frames that the meter sends, by seed.
+    FaultKind.WRONG_FCS: {"probability": 0.2},
+    FaultKind.LOST_FRAME: {"probability": 0.2},
     # So many polls of each connection; 0 strikes all.
     FaultKind.LINK_BUSY: {"polls": 0},
     FaultKind.SMALL_WINDOW: {"frames": 1},

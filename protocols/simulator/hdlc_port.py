@@ -2,13 +2,14 @@
 
 A meter is its upper address where the frame has one part, else its lower (physical) one behind
 logical device 1. Each pair of client and meter has a link-layer connection of its own; a new one
-begins a new conversation, whose predecessor's late answers are lost. Link faults strike the frames
-that the meter sends, every so many.
+begins a new conversation, whose predecessor's late answers are lost. Link faults strike a share of
+the frames that the meter sends, the same ones at each run of a seed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 
 from headend.domain.errors import HeadEndError
@@ -19,7 +20,7 @@ from protocols.dlms.hdlc_server import HdlcServer, ServerEvent
 from protocols.dlms.hdlc_splitter import HdlcSplitter
 from protocols.simulator.conversations import Conversation, Host, open_conversation
 from protocols.simulator.device import Device
-from protocols.simulator.faults import Fault, FaultKind
+from protocols.simulator.faults import FaultKind
 
 MAX_STATIONS = 8192  # on one connection
 LOGICAL_DEVICE = 1  # the only one of each simulated meter
@@ -32,7 +33,6 @@ class _Station:
     device: Device
     link: HdlcServer
     conversation: Conversation | None = None
-    frames_sent: int = 0
     refusals: int = 0
 
     def end(self) -> None:
@@ -133,16 +133,13 @@ class HdlcPort(asyncio.Protocol):
 
     def flush(self, station: _Station) -> None:
         """Write what the station has to say, as far as its faults let it pass."""
-        lost = _every(station.device, FaultKind.LOST_FRAME)
-        wrong = _every(station.device, FaultKind.WRONG_FCS)
+        device = station.device
         for octets in station.link.take_output():
-            station.frames_sent += 1
-            if lost and station.frames_sent % lost == 0:
+            device.link_frames_sent += 1
+            if self._strikes(device, FaultKind.LOST_FRAME):
                 continue
-            if wrong and station.frames_sent % wrong == 0:
-                self._write(_damage(octets))
-            else:
-                self._write(octets)
+            damaged = self._strikes(device, FaultKind.WRONG_FCS)
+            self._write(_damage(octets) if damaged else octets)
 
     def break_off(self, station: _Station) -> None:
         """Write half of what the station has to say and close."""
@@ -150,6 +147,15 @@ class HdlcPort(asyncio.Protocol):
         self._write(octets[: len(octets) // 2])
         if self._transport is not None:
             self._transport.close()
+
+    def _strikes(self, device: Device, kind: FaultKind) -> bool:
+        """Tell whether a fault strikes the frame that is being sent."""
+        fault = device.fault(kind)
+        if fault is None:
+            return False
+        text = f"{kind} {self._host.seed} {device.meter_no} {device.link_frames_sent}"
+        draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+        return bool(draw < fault.parameters["probability"])
 
     def _write(self, octets: bytes) -> None:
         if self._transport is not None:
@@ -225,11 +231,6 @@ def _limits(device: Device) -> LinkParameters:
     if short is not None:
         information = max(8, min(information, short.parameters["octets"]))
     return LinkParameters(information, information, window, window)
-
-
-def _every(device: Device, kind: FaultKind) -> int:
-    fault: Fault | None = device.fault(kind)
-    return 0 if fault is None else int(fault.parameters["every"])
 
 
 def _damage(octets: bytes) -> bytes:

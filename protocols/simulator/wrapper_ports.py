@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from protocols.dlms.errors import MalformedData
 from protocols.dlms.gateway import GATEWAY_REQUEST, GatewayHeader, split_gateway
@@ -204,8 +204,8 @@ class UdpPort(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101  (asyncio's promise)
-        self._transport = transport
+        # Python 3.11's own datagram transport does not derive from that class.
+        self._transport = cast(asyncio.DatagramTransport, transport)
         self._host.joined(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
