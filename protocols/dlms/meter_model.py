@@ -7,8 +7,9 @@ holds keys or addresses. A file that is not understood is refused as a whole, na
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -26,6 +27,9 @@ Ciphering = Literal["glo", "ded", "general-glo", "general-ded"]
 
 # Where meters keep the highest counter received with the unicast key, by their client.
 FRAME_COUNTERS = (Obis.parse("0.0.43.1.0.255"), Obis.parse("0.0.43.1.1.255"))
+DEFAULT_SETTLE_S = 10.0  # until a contact that was sent somewhere counts as not having moved
+MAX_SETTLE_S = 300.0
+DEFAULT_CLOCK_CORRECTION_S = 300  # as DL/T 645 meters take it (edition unverified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,32 @@ class RegisterObject:
 
 @dataclass(frozen=True, slots=True)
 class RelayObject:
-    """Disconnect control, and the power register that shows load beside it."""
+    """Disconnect control, and the power register that shows load beside it.
+
+    ``consent``: a remote close may close the contact with nobody at the meter, so that it needs
+    somebody's consent. ``button``: the meter has one that closes when armed; ``armed_timeout_s``
+    is how long it stays armed (None: until told otherwise). ``settle_s`` is how long the contact
+    may take to follow a command.
+    """
 
     obis: Obis
     power: Obis | None = None
+    consent: bool = True
+    button: bool = False
+    armed_timeout_s: int | None = None
+    settle_s: float = DEFAULT_SETTLE_S
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """Bounds of the model: how far its clock may be corrected at once, and where its limits are.
+
+    ``load`` is a limiter (class 71); ``voltage`` names registers that hold voltage thresholds.
+    """
+
+    clock_correction_s: int = DEFAULT_CLOCK_CORRECTION_S
+    load: Obis | None = None
+    voltage: Mapping[str, Obis] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +137,10 @@ class MeterModel:
     profiles: Mapping[Obis, LoadProfile]
     relay: RelayObject | None
     security: ModelSecurity = ModelSecurity()
+    limits: ModelLimits = ModelLimits()
+    description: str = ""
+    matches: str = ""  # pattern of the logical device names of its meters; empty: any
+    event_logs: tuple[Obis, ...] = ()
 
 
 def model_names() -> tuple[str, ...]:
@@ -143,12 +173,12 @@ def parse_model(name: str, text: str) -> MeterModel:
         raise BadInput(f"model {name}: {fault}", field=fault.field) from None
     except KeyError as fault:
         raise BadInput(f"model {name}: {fault.args[0]} is missing", field=fault.args[0]) from None
-    except (TypeError, AttributeError, ValueError) as fault:
+    except (TypeError, AttributeError, ValueError, re.error) as fault:
         raise BadInput(f"model {name}: {fault}", field="model") from None
 
 
 def _parse_model(name: str, raw: Any) -> MeterModel:
-    _check_keys(raw, _REQUIRED, {"registers", "load_profiles", "relay", "security"})
+    _check_keys(raw, _REQUIRED, _OPTIONAL)
     registers = [_parse_register(each) for each in raw.get("registers", ())]
     profiles = [_parse_profile(each) for each in raw.get("load_profiles", ())]
     return MeterModel(
@@ -163,10 +193,15 @@ def _parse_model(name: str, raw: Any) -> MeterModel:
         profiles={profile.obis: profile for profile in profiles},
         relay=_parse_relay(raw["relay"]) if "relay" in raw else None,
         security=_parse_security(raw.get("security", {})),
+        limits=_parse_limits(raw.get("limits", {})),
+        description=str(raw["description"]),
+        matches=re.compile(raw["identity"].get("matches", "")).pattern,
+        event_logs=tuple(Obis.parse(each) for each in raw.get("event_logs", ())),
     )
 
 
 _REQUIRED = {"description", "uniform", "zone", "deviation", "identity", "clock"}
+_OPTIONAL = {"registers", "load_profiles", "relay", "security", "limits", "event_logs"}
 
 
 def _parse_register(raw: Any) -> RegisterObject:
@@ -218,9 +253,29 @@ def _parse_column(raw: Any, class_id: int) -> CaptureObject:
 
 
 def _parse_relay(raw: Any) -> RelayObject:
-    _check_keys(raw, {"obis"}, {"power"})
-    power = raw.get("power")
-    return RelayObject(Obis.parse(raw["obis"]), None if power is None else Obis.parse(power))
+    _check_keys(raw, {"obis"}, {"power", "consent", "button", "armed_timeout_s", "settle_s"})
+    power, armed = raw.get("power"), raw.get("armed_timeout_s")
+    settle_s = float(raw.get("settle_s", DEFAULT_SETTLE_S))
+    if not 0 < settle_s <= MAX_SETTLE_S or (armed is not None and int(armed) <= 0):
+        raise BadInput("a time of the relay is out of bounds", field="relay")
+    return RelayObject(
+        obis=Obis.parse(raw["obis"]),
+        power=None if power is None else Obis.parse(power),
+        consent=bool(raw.get("consent", True)),
+        button=bool(raw.get("button", False)),
+        armed_timeout_s=None if armed is None else int(armed),
+        settle_s=settle_s,
+    )
+
+
+def _parse_limits(raw: Any) -> ModelLimits:
+    _check_keys(raw, set(), {"clock_correction_s", "load", "voltage"})
+    load = raw.get("load")
+    return ModelLimits(
+        clock_correction_s=int(raw.get("clock_correction_s", DEFAULT_CLOCK_CORRECTION_S)),
+        load=None if load is None else Obis.parse(load),
+        voltage={name: Obis.parse(code) for name, code in raw.get("voltage", {}).items()},
+    )
 
 
 def _parse_security(raw: Any) -> ModelSecurity:
