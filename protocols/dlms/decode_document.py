@@ -23,6 +23,7 @@ _METER_IDS = (DEVICE_SERIAL, Obis.parse("0.0.96.1.1.255"), LOGICAL_DEVICE_NAME)
 _LIST_NAME = Obis.parse("1.1.0.2.129.255")
 _CONTROL_STATES = ("disconnected", "connected", "ready_for_reconnection")
 _DISCONNECT_CLASS = 70
+_VALUE = 2  # the attribute that is an object's value, of almost every class
 _OUTPUT_STATE, _CONTROL_STATE, _CONTROL_MODE = 2, 3, 4
 _MIN_ID_DIGITS = 8
 _PROTECTIONS = {0x00: "none", 0x10: "authenticated", 0x20: "encrypted", 0x30: "both"}
@@ -52,7 +53,7 @@ def _message_document(decoded: DecodedMessage) -> dict[str, Any]:
     items = message.layout.items
     time = message.time
     document: dict[str, Any] = {
-        "obis": {str(item.obis): _shown(item) for item in items},
+        "obis": _values_by_code(items),
         "time": show_time(time) if time is not None else None,
     }
     optional = {
@@ -75,6 +76,16 @@ def _message_document(decoded: DecodedMessage) -> dict[str, Any]:
     if not document["relays"]:
         del document["relays"]
     return document
+
+
+def _values_by_code(items: Sequence[PushItem]) -> dict[str, Any]:
+    """Map each code to one value: attribute 2 where an object is pushed by several."""
+    valued = {item.obis for item in items if item.attribute == _VALUE}
+    return {
+        str(item.obis): _shown(item)
+        for item in items
+        if item.attribute == _VALUE or item.obis not in valued
+    }
 
 
 def _shown(item: PushItem) -> Any:

@@ -16,7 +16,7 @@ nothing is dropped and nothing is guessed from a position (`push_lists` knows pu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headend.domain.obis import Obis
 from protocols.dlms import data as d
@@ -27,6 +27,8 @@ from protocols.dlms.push_body import AttributeDescriptor, is_obis
 from protocols.dlms.units import ScalerUnit, parse_scaler_unit
 
 MAX_DEPTH = xdr.MAX_DEPTH
+_REGISTER_CLASSES = frozenset({3, 4})  # register, extended register
+_VALUE, _SCALER_UNIT = 2, 3  # their attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,12 @@ class _Reader:
         numbers = [item.number for item in self.items if isinstance(item, _Numbered)]
         # No attribute has a number below 1; registers are pushed by attribute 2 as a rule.
         attributes = all(number >= 1 for number in numbers) and 2 in numbers
-        return [
-            _settle(item, attributes) if isinstance(item, _Numbered) else item
-            for item in self.items
-        ]
+        return _join_units(
+            [
+                _settle(item, attributes) if isinstance(item, _Numbered) else item
+                for item in self.items
+            ]
+        )
 
     def read(self, value: Data, depth: int) -> None:
         elements = _elements(value)
@@ -186,6 +190,27 @@ def _settle(item: _Numbered, attributes: bool) -> PushItem:
         return PushItem(item.obis, item.value, item.class_id, item.number, item.scaler_unit)
     scaler_unit = item.scaler_unit or ScalerUnit(item.number, "")
     return PushItem(item.obis, item.value, item.class_id, None, scaler_unit)
+
+
+def _join_units(items: list[PushItem]) -> list[PushItem]:
+    """Give registers the scaler and unit that are pushed beside them as their attribute 3."""
+    units: dict[Obis, ScalerUnit] = {}
+    for item in items:
+        if item.class_id in _REGISTER_CLASSES and item.attribute == _SCALER_UNIT:
+            found = _scaler_unit(item.value)
+            if found is not None:
+                units[item.obis] = found
+    valued = {item.obis for item in items if item.attribute == _VALUE}
+    joined = []
+    for item in items:
+        unit = units.get(item.obis) if item.obis in valued else None
+        if unit is None or item.class_id not in _REGISTER_CLASSES:
+            joined.append(item)
+        elif item.attribute == _VALUE:
+            joined.append(replace(item, scaler_unit=item.scaler_unit or unit))
+        elif item.attribute != _SCALER_UNIT:
+            joined.append(item)
+    return joined
 
 
 def _elements(value: Data) -> Sequence[Data] | None:

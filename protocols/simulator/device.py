@@ -10,9 +10,11 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headend.domain.errors import BadInput
+from headend.domain.errors import BadInput, InvariantViolated
 from headend.domain.obis import CLOCK, DEVICE_SERIAL, LOGICAL_DEVICE_NAME
 from protocols.dlms.acse import AARQ
+from protocols.dlms.push_ciphering import seal_general
+from protocols.dlms.security import AUTHENTICATED_ENCRYPTED, GcmKey
 from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, ServerSession
 from protocols.simulator.business_time import BusinessClock
 from protocols.simulator.contact import Contact
@@ -104,6 +106,22 @@ class Device:
         if answer is not None:
             self.requests_answered += 1
         return answer
+
+    def seal_push(self, apdu: bytes) -> bytes:
+        """Cipher a push under the meter's own key, with a counter that nothing else uses."""
+        access = self.access(MANAGEMENT_CLIENT)
+        if access.encryption_key is None or access.authentication_key is None:
+            raise InvariantViolated("the management client of a simulated meter has keys")
+        key = GcmKey(access.encryption_key, access.authentication_key, suite=access.suite)
+        counter = self._counters.take()
+        self._keep_counters()
+        return seal_general(
+            apdu,
+            key,
+            title=self.spec.system_title,
+            counter=counter,
+            control=AUTHENTICATED_ENCRYPTED | access.suite,
+        )
 
     def fault(self, kind: FaultKind) -> Fault | None:
         """Return a fault that holds now."""

@@ -17,6 +17,10 @@ from typing import Any
 
 from headend.domain.errors import BadInput
 from protocols.simulator.business_time import to_instant, to_us
+from protocols.simulator.push_target import parse_push_target
+
+_PUSH_FORMS = ("ciphered", "plain")
+_MIN_BLOCK_OCTETS = 32
 
 
 class FaultKind(StrEnum):
@@ -39,6 +43,7 @@ class FaultKind(StrEnum):
     ACTION_UNANSWERED = "action_unanswered"  # executes the command, its answer is lost
     DOWN = "down"  # a concentrator refuses every connection
     SMALL_PDU = "small_pdu"  # agrees to short APDUs only, from its next session on
+    PUSH = "push"  # no fault but a feature: pushes its readings on a schedule of business time
     # Of its HDLC link; they have no effect on other transports.
     WRONG_FCS = "wrong_fcs"  # its frames come with a wrong check sequence
     LOST_FRAME = "lost_frame"  # its frames do not come
@@ -57,6 +62,14 @@ PARAMETERS: dict[FaultKind, dict[str, Any]] = {
     FaultKind.DENIED: {"obis": ""},
     FaultKind.RELAY_DELAY_MS: {"delay_ms": 5000},
     FaultKind.SMALL_PDU: {"octets": 128},
+    # Blocks of so many octets (0: whole), acknowledged where the window is above 0 (WRAPPER, TCP).
+    FaultKind.PUSH: {
+        "target": "tcp://127.0.0.1:4059",
+        "every_s": 900,
+        "form": "ciphered",
+        "block_octets": 0,
+        "window": 0,
+    },
     # That share of the frames that the meter sends, by seed.
     FaultKind.WRONG_FCS: {"probability": 0.2},
     FaultKind.LOST_FRAME: {"probability": 0.2},
@@ -92,6 +105,8 @@ class Fault:
             raise BadInput(f"fault {kind} has no parameter {unknown[0]!r}", field=unknown[0])
         for key, value in given.items():
             _check_type(kind, key, value, allowed[key])
+        if kind is FaultKind.PUSH:
+            _check_push({**allowed, **given})
         from_us, until_us = (_instant_us(values, key) for key in ("from", "until"))
         if from_us is not None and until_us is not None and until_us <= from_us:
             raise BadInput(f"fault {kind} ends before it begins", field="until")
@@ -181,6 +196,19 @@ def _read_entry(path: Path, number: int, entry: object) -> tuple[str, Fault]:
         return target, Fault.from_json(entry)
     except BadInput as error:
         raise BadInput(f"{where}: {error}", field=error.field) from error
+
+
+def _check_push(push: Mapping[str, Any]) -> None:
+    parse_push_target(push["target"])
+    if push["form"] not in _PUSH_FORMS:
+        known = " or ".join(_PUSH_FORMS)
+        raise BadInput(f"fault push: form {push['form']!r} is not {known}", field="form")
+    if push["every_s"] < 1:
+        raise BadInput("fault push: every_s must be 1 or more", field="every_s")
+    if 0 < push["block_octets"] < _MIN_BLOCK_OCTETS:
+        raise BadInput(
+            f"fault push: block_octets is 0 or at least {_MIN_BLOCK_OCTETS}", field="block_octets"
+        )
 
 
 def _check_type(kind: FaultKind, key: str, value: object, default: object) -> None:

@@ -14,6 +14,7 @@ from protocols.simulator.faults import Fault, FaultBook, FaultKind
 from protocols.simulator.fleet import FleetSpec
 from protocols.simulator.journal import FileJournal, Journal, NoJournal
 from protocols.simulator.load import CHINA_OFFSET_S
+from protocols.simulator.push import Pusher
 
 ALL_METERS = "*"
 
@@ -38,6 +39,7 @@ class Simulator:
         # Records of meters that this fleet does not have: kept, they may come back.
         self._foreign: list[Mapping[str, Any]] = []
         self._build(utc_offset_s)
+        self.pusher = Pusher(self.devices, self.clock)
         if self._file is not None:
             self._take_up(self._file)
 
@@ -52,9 +54,11 @@ class Simulator:
                     f"concentrator {concentrator.name} cannot listen on {concentrator.host}:"
                     f"{concentrator.port} ({error.strerror or error}); choose another port or 0"
                 ) from error
+        self.pusher.start()
 
     async def stop(self) -> None:
         """Close every listener and the state file."""
+        await self.pusher.stop()
         for concentrator in self.concentrators.values():
             await concentrator.stop()
         if self._file is not None:

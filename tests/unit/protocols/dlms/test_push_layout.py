@@ -164,3 +164,15 @@ def test_broken_data_tell_their_place(octets: str) -> None:
 def test_value_without_a_code_is_loose() -> None:
     assert read_layout(d.DoubleLongUnsigned(5)).loose == (5,)
     assert read_layout(d.Structure((ENERGY.octets,))).loose == (ENERGY.octets,)
+
+
+def test_unit_pushed_as_an_attribute_of_its_own() -> None:
+    names = ((3, ENERGY, 2), (3, ENERGY, 3), (3, VOLTAGE, 3), (3, VOLTAGE, 2))
+    objects = d.Array(
+        d.Structure((d.LongUnsigned(c), code.octets, d.Integer(a), d.LongUnsigned(0)))
+        for c, code, a in names
+    )
+    values = (d.DoubleLongUnsigned(4_408_736), WH, TENTH_VOLT, d.LongUnsigned(2364))
+    items = read_layout(d.Structure((objects, *values))).items
+    assert _scaled(items) == READINGS
+    assert [item.attribute for item in items] == [2, 2]
