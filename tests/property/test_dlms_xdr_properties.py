@@ -89,6 +89,8 @@ SELECTIONS = st.one_of(
     st.builds(OtherSelection, st.integers(3, 255), VALUES),
 )
 ENCODED = VALUES.map(xdr.encode)
+BLOCKS = st.builds(rq.Block, UINT32, st.booleans(), st.binary(max_size=300))
+TARGETS = st.lists(st.tuples(ATTRIBUTES, SELECTIONS), max_size=4).map(tuple)
 REQUESTS = st.one_of(
     st.builds(rq.GetRequest, OCTET, ATTRIBUTES, SELECTIONS),
     st.builds(rq.GetRequestNext, OCTET, UINT32),
@@ -97,6 +99,22 @@ REQUESTS = st.one_of(
     ),
     st.builds(rq.SetRequest, OCTET, ATTRIBUTES, ENCODED, SELECTIONS),
     st.builds(rq.ActionRequest, OCTET, ATTRIBUTES, st.none() | ENCODED),
+    st.builds(rq.ActionRequestNext, OCTET, UINT32),
+    st.builds(rq.SetRequestFirstBlock, OCTET, ATTRIBUTES, BLOCKS, SELECTIONS),
+    st.builds(rq.SetRequestBlock, OCTET, BLOCKS),
+    st.builds(rq.SetRequestListFirstBlock, OCTET, TARGETS, BLOCKS),
+    st.builds(rq.ActionRequestFirstBlock, OCTET, ATTRIBUTES, BLOCKS),
+    st.builds(rq.ActionRequestBlock, OCTET, BLOCKS),
+    st.lists(st.tuples(ATTRIBUTES, SELECTIONS, ENCODED), max_size=4).map(
+        lambda items: rq.SetRequestList(
+            0xC1, tuple((at, chosen) for at, chosen, _ in items), tuple(v for *_, v in items)
+        )
+    ),
+    st.lists(st.tuples(ATTRIBUTES, ENCODED), max_size=4).map(
+        lambda items: rq.ActionRequestList(
+            0xC1, tuple(at for at, _ in items), tuple(value for _, value in items)
+        )
+    ),
 )
 RESULTS = st.sampled_from(AccessResult)
 RESPONSES = st.one_of(
@@ -105,6 +123,17 @@ RESPONSES = st.one_of(
     st.builds(rs.GetResponseList, OCTET, st.lists(ENCODED | RESULTS, max_size=4).map(tuple)),
     st.builds(rs.SetResponse, OCTET, RESULTS),
     st.builds(rs.ActionResponse, OCTET, RESULTS, st.none() | ENCODED | RESULTS),
+    st.builds(rs.SetResponseBlock, OCTET, UINT32),
+    st.builds(rs.SetResponseLastBlock, OCTET, RESULTS, UINT32),
+    st.builds(rs.SetResponseLastBlockList, OCTET, st.lists(RESULTS, max_size=4).map(tuple), UINT32),
+    st.builds(rs.SetResponseList, OCTET, st.lists(RESULTS, max_size=4).map(tuple)),
+    st.builds(rs.ActionResponseBlock, OCTET, BLOCKS),
+    st.builds(rs.ActionResponseNext, OCTET, UINT32),
+    st.builds(
+        rs.ActionResponseList,
+        OCTET,
+        st.lists(st.tuples(RESULTS, st.none() | ENCODED | RESULTS), max_size=4).map(tuple),
+    ),
     st.builds(rs.ExceptionResponse, OCTET, OCTET),
     st.builds(rs.ExceptionResponse, OCTET, st.just(6), UINT32),
     st.builds(rs.ConfirmedServiceError, OCTET, OCTET, OCTET),
@@ -190,7 +219,9 @@ HEADS = st.sampled_from(
     [
         b"", b"\x01", b"\x02\x02", b"\x13", b"\x60", b"\x61", b"\x63", b"\xc0\x01\xc1",
         b"\xc4\x01\xc1", b"\xc4\x02\xc1", b"\xc4\x03\xc1", b"\xc7\x01\xc1", b"\xd8", b"\x08",
-        b"\x01\x02\x02\x02",
+        b"\x01\x02\x02\x02", b"\xc1\x02\xc1", b"\xc1\x03\xc1", b"\xc1\x04\xc1", b"\xc1\x05\xc1",
+        b"\xc3\x02\xc1", b"\xc3\x03\xc1", b"\xc3\x04\xc1", b"\xc3\x06\xc1", b"\xc5\x03\xc1",
+        b"\xc5\x04\xc1", b"\xc7\x02\xc1", b"\xc7\x03\xc1", b"\x0e",
     ]
 )  # fmt: skip
 

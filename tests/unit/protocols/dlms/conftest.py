@@ -11,8 +11,17 @@ from headend.domain.obis import ACTIVE_ENERGY_IMPORT, DISCONNECT_CONTROL, LOGICA
 from protocols.dlms import data as d
 from protocols.dlms import xdr
 from protocols.dlms.acse import Mechanism
-from protocols.dlms.association import ClientAssociation, ClientSettings
-from protocols.dlms.security import CounterBlock, GcmKey, SecureChannel
+from protocols.dlms.admission import SERVED_CONFORMANCE
+from protocols.dlms.association import PROPOSED_CONFORMANCE, ClientAssociation, ClientSettings
+from protocols.dlms.hls import MECHANISMS
+from protocols.dlms.initiate import Conformance
+from protocols.dlms.security import (
+    AUTHENTICATED_ENCRYPTED,
+    CounterBlock,
+    Form,
+    GcmKey,
+    SecureChannel,
+)
 from protocols.dlms.server import ClientAccess, ServerSecurity, ServerSession
 from protocols.dlms.testing import Loopback, TableObjects
 
@@ -45,24 +54,40 @@ class Bench:
         max_pdu: int = 1024,
         client_max_pdu: int = 0xFFFF,
         challenge: bytes = CHALLENGE,
+        control: int = AUTHENTICATED_ENCRYPTED,
+        form: Form = Form.GLO,
+        suite: int = 0,
+        ciphered: bool | None = None,
+        allow_legacy: bool = True,
+        dedicated_key: bytes | None = None,
+        conformance: Conformance = PROPOSED_CONFORMANCE,
+        served: Conformance = SERVED_CONFORMANCE,
     ) -> Loopback:
-        addresses = {"none": 16, "lls": 2, "gmac": 1}
-        mechanisms = {"none": Mechanism.NONE, "lls": Mechanism.LLS, "gmac": Mechanism.HLS_GMAC}
+        addresses = {"none": 16, "lls": 2, "gmac": 1, "md5": 3, "sha1": 4, "sha256": 6}
         address = addresses[authentication] if client is None else client
         channel = None
-        if authentication == "gmac":
+        is_ciphered = authentication == "gmac" if ciphered is None else ciphered
+        if is_ciphered or authentication == "gmac":
             channel = SecureChannel(
-                GcmKey(encryption_key, authentication_key),
+                GcmKey(encryption_key, authentication_key, suite=suite),
                 CounterBlock(first_counter, first_counter + 1000),
                 local_title=CLIENT_TITLE,
                 highest_received=highest_received,
+                control=control,
+                form=form,
             )
+        mechanism = MECHANISMS[authentication]
+        hls = mechanism > Mechanism.LLS
         settings = ClientSettings(
-            mechanism=mechanisms[authentication],
-            password=password if authentication == "lls" else None,
-            challenge=challenge if channel is not None else None,
-            system_title=CLIENT_TITLE if channel is not None else None,
+            mechanism=mechanism,
+            password=None if authentication in ("none", "gmac") else password,
+            challenge=challenge if hls else None,
+            system_title=CLIENT_TITLE if hls or channel is not None else None,
             max_pdu=client_max_pdu,
+            allow_legacy=allow_legacy,
+            ciphered=is_ciphered,
+            dedicated_key=dedicated_key,
+            conformance=conformance,
         )
         server = ServerSession(
             self.objects,
@@ -70,6 +95,7 @@ class Bench:
             client_address=address,
             max_pdu=max_pdu,
             draw_challenge=lambda size: SERVER_CHALLENGE[:size],
+            conformance=served,
         )
         return Loopback(ClientAssociation(settings, channel), server)
 
@@ -93,6 +119,9 @@ def bench(objects: TableObjects) -> Bench:
         {
             1: ClientAccess("gmac", ENCRYPTION_KEY, AUTHENTICATION_KEY),
             2: ClientAccess("lls", password=PASSWORD),
+            3: ClientAccess("md5", password=PASSWORD),
+            4: ClientAccess("sha1", password=PASSWORD),
+            6: ClientAccess("sha256", password=PASSWORD),
             16: ClientAccess("none", readable=frozenset((LOGICAL_DEVICE_NAME,)), may_write=False),
         },
     )
