@@ -29,8 +29,9 @@ WRAPPER_TCP, WRAPPER_UDP = "dlms+tcp", "dlms+udp"
 HDLC_TCP, HDLC_SERIAL = "dlms+hdlc+tcp", "dlms+hdlc+serial"
 SCHEMES = (WRAPPER_TCP, WRAPPER_UDP, HDLC_TCP, HDLC_SERIAL)
 DEFAULT_BAUD = 9600
-# Proposed when connecting, the meter may lower it. Longer fields cost more when one is damaged.
-DEFAULT_HDLC_INFORMATION = 512  # octets
+# Proposed when connecting, the meter may lower it. The standard's own default is what every meter
+# can do; some agree to more and then send frames of a wrong length.
+DEFAULT_HDLC_INFORMATION = 128  # octets
 # Two of them and a rest within the time that an answer may take: a lost frame is asked for twice.
 RESPONSE_SHARE = 0.4
 _HDLC_PARAMETERS = frozenset(
