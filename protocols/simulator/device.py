@@ -96,7 +96,7 @@ class Device:
     def answer(self, session: ServerSession, apdu: bytes) -> bytes | None:
         """Let a session answer one APDU; None when it answers nothing, or its answer is lost."""
         if is_association_request(apdu):
-            self._apply_counter_ahead()
+            self._apply_counter_faults()
             self.sessions_opened += 1
         answer = session.handle(apdu)
         self._keep_counters()
@@ -193,8 +193,16 @@ class Device:
     def _record(self, kind: str, values: Mapping[str, Any]) -> None:
         self._journal.append({**values, "kind": kind, "meter": self.meter_no})
 
-    def _apply_counter_ahead(self) -> None:
-        """Raise the received counter once; the fault is over when it has happened."""
+    def _apply_counter_faults(self) -> None:
+        """Move the counters once; each fault is over when it has happened."""
+        behind = self.fault(FaultKind.COUNTER_BEHIND)
+        if behind is not None:
+            counters, by = self._counters, behind.parameters["by"]
+            seen = counters.received.pop(MANAGEMENT_CLIENT, -1) - by
+            if seen >= 0:
+                counters.received[MANAGEMENT_CLIENT] = seen
+            counters.next_counter = self._reserved = max(counters.next_counter - by, 0)
+            self.clear_fault(FaultKind.COUNTER_BEHIND)
         fault = self.fault(FaultKind.COUNTER_AHEAD)
         if fault is not None:
             ahead = self._highest_received() + fault.parameters["by"]

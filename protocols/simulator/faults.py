@@ -33,6 +33,7 @@ class FaultKind(StrEnum):
     WRONG_IDENTITY = "wrong_identity"  # another device hangs at this address
     WRONG_KEY = "wrong_key"  # holds other keys than the head-end was told
     COUNTER_AHEAD = "counter_ahead"  # has seen a higher client invocation counter
+    COUNTER_BEHIND = "counter_behind"  # has lost its own counter and the one it had seen
     MISSING_ROWS = "missing_rows"  # no profile rows from then on, registers denied
     DENIED = "denied"  # refuses to show one object
     RELAY_STUCK = "relay_stuck"  # acknowledges and believes it, the contact stays
@@ -59,6 +60,7 @@ PARAMETERS: dict[FaultKind, dict[str, Any]] = {
     FaultKind.DROP: {"probability": 1.0, "after_answers": 2},
     FaultKind.WRONG_IDENTITY: {"logical_device_name": "", "serial": ""},
     FaultKind.COUNTER_AHEAD: {"by": 1_000_000},
+    FaultKind.COUNTER_BEHIND: {"by": 1_000_000},
     FaultKind.DENIED: {"obis": ""},
     FaultKind.RELAY_DELAY_MS: {"delay_ms": 5000},
     FaultKind.SMALL_PDU: {"octets": 128},

@@ -13,6 +13,7 @@ from headend.domain import obis as codes
 from headend.domain.errors import (
     AuthenticationFailed,
     MeterBusy,
+    MeterMisbehaved,
     MeterRefused,
     MeterUnreachable,
     OutcomeUnknown,
@@ -285,3 +286,26 @@ async def test_a_reader_by_password_reads_and_cannot_switch(rig: Rig) -> None:
         async with rig.session(0, **{**changes, "password": b"wrong"}):
             pass
     assert (await rig.control.truth(METERS[0].meter_no)).closed
+
+
+async def test_a_counter_ahead_is_recovered_within_the_session(rig: Rig) -> None:
+    async with rig.session(0) as session:
+        await session.read_identity()
+    await rig.control.set_fault(METERS[0].meter_no, "counter_ahead", by=70_000)
+    async with rig.session(0) as session:
+        assert (await session.read_identity()).serial == METERS[0].serial
+    async with rig.session(0) as session:
+        assert (await session.read_relay()).output_state
+
+
+async def test_lost_counters_are_told_from_a_wrong_key(rig: Rig) -> None:
+    for _ in range(3):
+        async with rig.session(0) as session:
+            await session.read_identity()
+    await rig.control.set_fault(METERS[0].meter_no, "counter_behind", by=1_000_000)
+    with pytest.raises(MeterMisbehaved, match="counters were reset") as caught:
+        async with rig.session(0) as session:
+            await session.read_identity()
+    assert not caught.value.retryable
+    async with rig.session(1) as session:
+        await session.read_identity()

@@ -103,6 +103,19 @@ def test_counter_ahead_happens_once_and_can_be_recovered_from_the_public_client(
     assert isinstance(connect(device, first_counter=highest + 1).associate(), Associated)
 
 
+def test_counter_behind_happens_once_and_the_meter_goes_on_from_there(
+    device: Device, connect: Connect
+) -> None:
+    connect(device, first_counter=9000).associate()
+    device.set_fault(fault(FaultKind.COUNTER_BEHIND, by=5000))
+    lost = connect(device, first_counter=4500)
+    assert isinstance(lost.associate(), Associated)
+    anyone = connect(device, PUBLIC_CLIENT)
+    anyone.associate()
+    assert 4500 <= anyone.read(1, FRAME_COUNTER) < 9000
+    assert not device.faults
+
+
 def test_an_unanswered_action_has_happened(
     device: Device, connect: Connect, no_answer: type[Exception]
 ) -> None:
