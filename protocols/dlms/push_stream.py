@@ -120,9 +120,10 @@ class PushStream:
             return
         sender = self._sender((frame.source, frame.destination))
         part = frame.information
-        if not sender.segments:
-            for header in (RESPONSE_HEADER, COMMAND_HEADER):
-                part = part.removeprefix(header)
+        if part[: len(RESPONSE_HEADER)] in (RESPONSE_HEADER, COMMAND_HEADER):
+            # Only the first segment has the header: what stood open before it is lost.
+            sender.segments, sender.lost = bytearray(), False
+            part = part[len(RESPONSE_HEADER) :]
         if len(sender.segments) + len(part) > self._max_apdu:
             found.faults.append(MalformedData(f"an APDU of more than {self._max_apdu} octets"))
             sender.segments, sender.lost = bytearray(), True
