@@ -58,7 +58,6 @@ def prepare(
         configure_logging(level=settings.log_level, form="json", stream=log)
         # What is told after the file is closed goes where every other command tells it.
         stack.callback(configure_logging, level=settings.log_level, stream=sys.stderr)
-        seed = _keep_seed(settings.state_dir, options.seed)
         if settings.database_url is not None:
             database_url = settings.database_url.get_secret_value()
         else:
@@ -66,6 +65,7 @@ def prepare(
             stack.callback(server.stop)
             database_url = server.start()
         migrate(database_url)
+        seed = _keep_seed(settings.state_dir, options.seed)
         yield Prepared(with_api_key(settings), database_url, seed, listener)
 
 

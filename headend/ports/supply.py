@@ -104,8 +104,17 @@ class SupplyRepository(Protocol):
         """Store what was seen of a contact; None means that it could not be read.
 
         An observation older than the stored one changes nothing. A contact seen open without a
-        restraint and without an order in flight gets the restraint `LOCAL`, never `ARREARS`;
-        one seen closed loses it. Returns the restraint placed, if any.
+        restraint gets the restraint `LOCAL`, never `ARREARS`, unless an order is open or the last
+        completed one was a disconnect of ours; one seen closed loses it. Returns the restraint
+        placed, if any.
+        """
+        ...
+
+    async def lock_usage_point(self, usage_point_id: int) -> None:
+        """Let nobody else change restraints or orders here until the transaction ends.
+
+        Taken after the account's balance and before orders. Without it, two people who lift the
+        last two restraints at once would each see the other's standing, and nobody would close.
         """
         ...
 

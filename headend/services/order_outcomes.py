@@ -136,6 +136,7 @@ class OrderOutcomes:
         async with self._store.transaction() as uow:
             if order.account_id is not None:
                 await uow.accounts.lock_balances([order.account_id], changed_at=self._clock.now())
+            await uow.supply.lock_usage_point(order.usage_point_id)
             yield uow
 
     async def _complete(

@@ -43,6 +43,7 @@ class Restraints:
         _check(kind, evidence)
         at = self._clock.now()
         async with self._store.transaction() as uow:
+            await uow.supply.lock_usage_point(usage_point_id)
             placed = await uow.supply.place_restraint(
                 usage_point_id, kind, placed_by=actor, evidence=evidence, at=at
             )
@@ -65,6 +66,7 @@ class Restraints:
         _check(kind, evidence)
         at = self._clock.now()
         async with self._store.transaction() as uow:
+            await uow.supply.lock_usage_point(usage_point_id)
             standing = {each.kind: each for each in await uow.supply.restraints(usage_point_id)}
             if kind not in standing:
                 raise NotFound(f"no restraint {kind} stands here", field="restraint")

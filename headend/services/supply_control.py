@@ -84,6 +84,7 @@ class SupplyControl:
         if earlier is not None:
             return _same_request(earlier, request)
         at = self._clock.now()
+        await uow.supply.lock_usage_point(request.usage_point_id)
         waiting = [
             order
             for order in await uow.orders.lock_open(request.usage_point_id)
@@ -165,6 +166,7 @@ class SupplyControl:
         None when the supply is on and nothing is under way.
         """
         at = self._clock.now()
+        await uow.supply.lock_usage_point(usage_point_id)
         await self.cancel_unsent_disconnects(
             uow, usage_point_id, actor=actor, reason="arrears cleared"
         )

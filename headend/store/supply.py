@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from headend.domain.errors import NotFound
 from headend.domain.reading import MeterIdentity
-from headend.domain.supply import RelayReading, Restraint, SupplyState
+from headend.domain.supply import OPEN, RelayReading, Restraint, SupplyState
 from headend.ports.supply import GuardRow, StandingRestraint, SupplyView
 from headend.store.connection import Connection
 from headend.store.database import load_queries
@@ -65,11 +65,21 @@ class PostgresSupplyRepository:
         if state in (SupplyState.DISCONNECTED, SupplyState.READY_FOR_RECONNECTION):
             cursor = await self._connection.execute(
                 _QUERIES["place_local"],
-                {"usage_point_id": usage_point_id, "source": source, "at": at},
+                {
+                    "usage_point_id": usage_point_id,
+                    "source": source,
+                    "at": at,
+                    "open_states": sorted(OPEN),
+                },
             )
             if await cursor.fetchone() is not None:
                 return Restraint.LOCAL
         return None
+
+    async def lock_usage_point(self, usage_point_id: int) -> None:
+        await self._connection.execute(
+            _QUERIES["lock_usage_point"], {"usage_point_id": usage_point_id}
+        )
 
     async def expected_identity(self, meter_id: int) -> MeterIdentity:
         cursor = await self._connection.execute(

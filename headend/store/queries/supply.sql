@@ -77,8 +77,10 @@ select %(usage_point_id)s, 'local', %(at)s, %(source)s, 'contact seen open witho
 where not exists (select from restraint
                   where usage_point_id = %(usage_point_id)s and lifted_at is null)
   and not exists (select from supply_order
-                  where usage_point_id = %(usage_point_id)s
-                    and state in ('sending', 'verifying', 'awaiting_customer', 'outcome_unknown'))
+                  where usage_point_id = %(usage_point_id)s and state = any(%(open_states)s))
+  and coalesce((select action from supply_order
+                where usage_point_id = %(usage_point_id)s and state = 'completed'
+                order by finished_real_at desc, order_id desc limit 1), 'reconnect') = 'reconnect'
 on conflict do nothing
 returning restraint_id
 
@@ -99,3 +101,6 @@ where usage_point_id = %(usage_point_id)s and lifted_at is null order by restrai
 
 -- name: expected_identity
 select logical_device_name, serial from meter where meter_id = %(meter_id)s
+
+-- name: lock_usage_point
+select 1 from usage_point where usage_point_id = %(usage_point_id)s for no key update

@@ -202,6 +202,14 @@ class Street:
                 (cycle, account, point, stage, delivered, delivered, now, delivered),
             )
 
+    def someone_waits_for_a_lock(self) -> bool:
+        """Whether a session of this database waits for a lock of another."""
+        row = self.one(
+            "select count(*) as waiting from pg_stat_activity"
+            " where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        return int(row["waiting"]) > 0
+
     def set_balance(self, home: Home, yuan: float) -> None:
         """Set what the account has left."""
         self.run(

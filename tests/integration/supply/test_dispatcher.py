@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 
 from headend.domain.errors import Conflict, Preempted
-from headend.domain.supply import OrderPurpose, OrderState, Restraint, SupplyAction
+from headend.domain.supply import (
+    ControlState,
+    OrderPurpose,
+    OrderState,
+    RelayReading,
+    Restraint,
+    SupplyAction,
+)
 from headend.ports import MeterAccess
+from headend.services.restraints import Restraints
 from headend.services.turnstile import Priority
 from headend.testing.meters import FakeMeterAdapter, MeterFault
 from rules.governor import GovernorLimits
@@ -361,3 +369,56 @@ async def test_bulk_work_on_the_same_meter_gives_way_to_an_order(
         await read_on_and_on()
     await desk.dispatcher.drain()
     assert street.order(order.order_id)["state"] == "completed"
+
+
+async def test_the_last_two_restraints_lifted_at_once_still_get_power_back(
+    street: Any, make_desk: Any
+) -> None:
+    desk = make_desk()
+    home = street.home()
+    await cut(desk, home)
+    restraints = Restraints(store=desk.store, clock=desk.clock, supply_control=desk.control)
+    await restraints.place(home.usage_point_id, Restraint.UNSAFE, actor="crew", evidence="wet")
+    street.set_balance(home, 100)
+    cleared, lifted = asyncio.Event(), asyncio.Event()
+
+    async def pay() -> None:
+        async with desk.store.transaction() as uow:
+            await desk.control.clear_arrears(
+                uow, account_id=home.account_id, usage_point_id=home.usage_point_id,
+                payment_id=5, actor="system",
+            )  # fmt: skip
+            cleared.set()
+            while not street.someone_waits_for_a_lock() and not lifted.is_set():
+                await asyncio.sleep(0)
+
+    async def lift() -> None:
+        await cleared.wait()
+        await restraints.lift(
+            home.usage_point_id, Restraint.UNSAFE, actor="crew", evidence="dry again"
+        )
+        lifted.set()
+
+    await asyncio.gather(pay(), lift())
+    await desk.work()
+    assert street.restraints(home) == []
+    assert home.meter.output_state
+
+
+async def test_what_we_opened_ourselves_is_never_called_local(street: Any, desk: Any) -> None:
+    home = street.home()
+    await cut(desk, home)
+    async with desk.store.transaction() as uow:
+        await uow.supply.lift_restraint(
+            home.usage_point_id, Restraint.ARREARS, lifted_by="test", at=desk.clock.now()
+        )
+    desk.clock.advance(minutes=1)
+    relay = RelayReading(
+        output_state=False, control_state=ControlState.DISCONNECTED, control_mode=4
+    )
+    async with desk.store.transaction() as uow:
+        placed = await uow.supply.record_supply_state(
+            home.usage_point_id, home.meter_id, relay, source="collector", at=desk.clock.now()
+        )
+    assert placed is None
+    assert street.restraints(home) == []
