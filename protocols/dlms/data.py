@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum as _PythonEnum
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 from headend.domain.errors import LocalProtocolError
 
@@ -102,20 +102,50 @@ class DeltaLongUnsigned(_Number, tag=32, format="H"): ...
 class DeltaDoubleLongUnsigned(_Number, tag=33, format="I"): ...
 
 
-class Float32(float):
-    """IEEE 754 single; a signalling NaN comes back quiet."""
+class _Float(float):
+    """A floating-point number; ``octets`` are kept for NaN, of which there are many.
+
+    Values beyond the width are refused, others are rounded to it: that is what is compared.
+    """
+
+    __slots__ = ("octets",)
+    tag: ClassVar[int]
+    format: ClassVar[str]
+    octets: bytes | None
+
+    def __new__(cls, value: float | str, octets: bytes | None = None) -> Self:
+        try:
+            packed = struct.pack(cls.format, float(value))
+        except OverflowError:
+            raise LocalProtocolError(f"{value!r} does not fit {cls.__name__}") from None
+        number = float.__new__(cls, struct.unpack(cls.format, packed)[0])
+        number.octets = octets if number != number else None
+        return number
+
+    def __reduce__(self) -> tuple[type, tuple[float, bytes | None]]:
+        return type(self), (float(self), self.octets)
+
+    def __init_subclass__(cls, tag: int, format: str) -> None:
+        cls.tag, cls.format = tag, ">" + format
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({float(self)!r})"
+
+    def encode(self) -> bytes:
+        """Return the octets, those of a received NaN as they came."""
+        return self.octets or struct.pack(self.format, self)
+
+
+class Float32(_Float, tag=23, format="f"):
+    """IEEE 754 single."""
 
     __slots__ = ()
-    tag: ClassVar[int] = 23
-    format: ClassVar[str] = ">f"
 
 
-class Float64(float):
+class Float64(_Float, tag=24, format="d"):
     """IEEE 754 double."""
 
     __slots__ = ()
-    tag: ClassVar[int] = 24
-    format: ClassVar[str] = ">d"
 
 
 class VisibleString(str):

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from headend.domain.reading import Int64Array
 from protocols.dlms import data as d
 from protocols.dlms import xdr
+from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.errors import MalformedData
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -348,4 +349,4 @@ def _fill_clock(clock: npt.NDArray[Any], null: BoolArray) -> Column:
 def _expand_compact(octets: bytes) -> bytes:
     """Encode a compact array as the plain array it stands for."""
     value = xdr.decode(octets)
-    return xdr.encode(xdr.compact_array_elements(value))
+    return xdr.encode(compact_array_elements(value))

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from headend.domain.obis import Obis
 from protocols.dlms import data as d
 from protocols.dlms import xdr
+from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.data import Data
 from protocols.dlms.errors import MalformedData
 from protocols.dlms.push_body import AttributeDescriptor, is_obis
@@ -216,7 +217,7 @@ def _join_units(items: list[PushItem]) -> list[PushItem]:
 def _elements(value: Data) -> Sequence[Data] | None:
     if isinstance(value, d.CompactArray):
         try:
-            return xdr.compact_array_elements(value)
+            return compact_array_elements(value)
         except MalformedData:
             return None
     return value if isinstance(value, d.Array | d.Structure) else None

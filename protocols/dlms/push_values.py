@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TypeAlias
 
 from protocols.dlms import data as d
-from protocols.dlms import xdr
+from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.cosem_time import CosemDate, CosemDateTime, CosemTime
 from protocols.dlms.data import Data
 from protocols.dlms.errors import MalformedData
@@ -131,7 +131,7 @@ def _show_compound(value: Data) -> Shown:
             return [show_value(element) for element in value]
         case d.CompactArray():
             try:
-                return show_value(xdr.compact_array_elements(value))
+                return show_value(compact_array_elements(value))
             except MalformedData:
                 return value.contents.hex()
         case d.BitString():

@@ -24,9 +24,10 @@ MAX_DEPTH = 24  # nesting of received structures; real objects stay below 8
 _Decoder: TypeAlias = Callable[[bytes, int, int], tuple[Data, int]]
 _NUMBERS: tuple[type, ...] = (
     d.DoubleLong, d.DoubleLongUnsigned, d.Bcd, d.Integer, d.Long, d.Unsigned, d.LongUnsigned,
-    d.Long64, d.Long64Unsigned, d.Enum, d.Float32, d.Float64, d.DeltaInteger, d.DeltaLong,
-    d.DeltaDoubleLong, d.DeltaUnsigned, d.DeltaLongUnsigned, d.DeltaDoubleLongUnsigned,
+    d.Long64, d.Long64Unsigned, d.Enum, d.DeltaInteger, d.DeltaLong, d.DeltaDoubleLong,
+    d.DeltaUnsigned, d.DeltaLongUnsigned, d.DeltaDoubleLongUnsigned,
 )  # fmt: skip
+_FLOATS: tuple[type[d.Float32] | type[d.Float64], ...] = (d.Float32, d.Float64)
 _TIMES: tuple[tuple[int, type, int], ...] = (
     (d.TAG_DATE_TIME, CosemDateTime, 12),
     (d.TAG_DATE, CosemDate, 5),
@@ -55,6 +56,14 @@ def decode_at(octets: bytes, position: int) -> tuple[Data, int]:
         return _decode_tagged(octets, position, 0)
     except (struct.error, IndexError):
         raise MalformedData("the data is cut short") from None
+
+
+def decode_untagged(octets: bytes, position: int, tag: int, depth: int) -> tuple[Data, int]:
+    """Decode a value of type ``tag`` that has no tag of its own; `IndexError` where it is cut."""
+    decoder = _DECODERS[tag]
+    if decoder is None:
+        raise MalformedData(f"{tag} is no data type")
+    return decoder(octets, position, depth)
 
 
 def skip(octets: bytes, position: int) -> int:
@@ -95,22 +104,6 @@ def take(octets: bytes, position: int) -> tuple[bytes, int]:
 def octet_string(value: bytes) -> bytes:
     """Encode an octet-string with its tag."""
     return b"\x09" + encode_length(len(value)) + value
-
-
-def compact_array_elements(value: d.CompactArray) -> d.Array:
-    """Decode the contents; raises `MalformedData` unless they end with a whole element."""
-    values: list[Any] = []
-    position = 0
-    try:
-        while position < len(value.contents):
-            start = position
-            element, position = _decode_described(value.contents, start, value.description, 0)
-            if position == start:
-                raise MalformedData("a compact array of elements without octets")
-            values.append(element)
-    except (struct.error, IndexError):
-        raise MalformedData("the contents of a compact array are cut short") from None
-    return d.Array(values)
 
 
 # --- encoding --------------------------------------------------------------------------------
@@ -164,6 +157,11 @@ def _time_encoder(tag: int) -> Callable[[Data, bytearray], None]:
     return encode_time
 
 
+def _encode_float(value: Data, out: bytearray) -> None:
+    out.append(value.tag)
+    out += value.encode()
+
+
 def _encode_bit_string(value: Data, out: bytearray) -> None:
     out.append(d.TAG_BIT_STRING)
     out += encode_length(value.count)
@@ -203,6 +201,7 @@ _ENCODERS: dict[type, Callable[[Data, bytearray], None]] = {
     d.CompactArray: _encode_compact_array,
     d.DontCare: lambda _value, out: out.append(d.TAG_DONT_CARE),
     **{cls: _number_encoder(cls) for cls in _NUMBERS},
+    **dict.fromkeys(_FLOATS, _encode_float),
     **{cls: _time_encoder(tag) for tag, cls, _ in _TIMES},
 }
 
@@ -214,19 +213,29 @@ def _decode_tagged(octets: bytes, position: int, depth: int) -> tuple[Data, int]
     decoder = _DECODERS[octets[position]]
     if decoder is None:
         raise MalformedData(f"{octets[position]} is no data type")
-    return decoder(octets, position + 1, depth)
+    return decoder(octets, position + 1, depth)  # not `decode_untagged`: this is the fast path
 
 
 def _number_decoder(cls: Any) -> _Decoder:
     unpack = struct.Struct(cls.format).unpack_from
     size = struct.calcsize(cls.format)
-    # The width already guarantees the range, so the checking constructor is passed by.
-    new = int.__new__ if issubclass(cls, int) else float.__new__
+    new = int.__new__  # the width already guarantees the range: no need for the check
 
     def decode_number(octets: bytes, position: int, _depth: int) -> tuple[Data, int]:
         return new(cls, unpack(octets, position)[0]), position + size
 
     return decode_number
+
+
+def _float_decoder(cls: Any) -> _Decoder:
+    unpack = struct.Struct(cls.format).unpack_from
+    size = struct.calcsize(cls.format)
+
+    def decode_float(octets: bytes, position: int, _depth: int) -> tuple[Data, int]:
+        end = position + size
+        return cls(unpack(octets, position)[0], octets[position:end]), end
+
+    return decode_float
 
 
 def _sequence_decoder(cls: type) -> _Decoder:
@@ -313,32 +322,6 @@ def _decode_description(octets: bytes, position: int, depth: int) -> tuple[d.Typ
     return tag, position
 
 
-def _decode_described(
-    octets: bytes, position: int, description: d.TypeDescription, depth: int
-) -> tuple[Data, int]:
-    if isinstance(description, int):
-        decoder = _DECODERS[description]
-        if decoder is None:
-            raise MalformedData(f"{description} is no data type")
-        return decoder(octets, position, depth)
-    if isinstance(description, d.ArrayType):
-        # Each element must take an octet, or a small message could expand without end.
-        if description.count > len(octets) - position:
-            raise MalformedData(f"{description.count} elements announced in a compact array")
-        parts: tuple[d.TypeDescription, ...] = (description.element,) * description.count
-    else:
-        parts = description.elements
-    values = []
-    is_array = isinstance(description, d.ArrayType)
-    for part in parts:
-        value, end = _decode_described(octets, position, part, depth + 1)
-        if end == position and is_array:
-            raise MalformedData("array elements without octets in a compact array")
-        position = end
-        values.append(value)
-    return (d.Array if is_array else d.Structure)(values), position
-
-
 def _decoder_table() -> tuple[_Decoder | None, ...]:
     table: list[_Decoder | None] = [None] * 256
     table[d.TAG_NULL] = lambda _octets, position, _depth: (None, position)
@@ -353,6 +336,8 @@ def _decoder_table() -> tuple[_Decoder | None, ...]:
     table[d.TAG_COMPACT_ARRAY] = _decode_compact_array
     for cls in _NUMBERS:
         table[cls.tag] = _number_decoder(cls)  # type: ignore[attr-defined]
+    for floating in _FLOATS:
+        table[floating.tag] = _float_decoder(floating)
     for tag, cls, size in _TIMES:
         table[tag] = _time_decoder(cls, size)
     return tuple(table)

@@ -17,6 +17,7 @@ from headend.domain.obis import Obis
 from headend.ports.inspection import ProfileReading, ProfileWindow, TableColumn, Value
 from protocols.dlms import data as d
 from protocols.dlms import xdr
+from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.data import Data
 from protocols.dlms.errors import AccessResult, MalformedData
 from protocols.dlms.selection import CaptureObject, EntrySelection, RangeSelection, Selection
@@ -102,7 +103,7 @@ def decode_rows(
     """Decode a buffer into shown rows in the meter's order; raises `MalformedData`."""
     value = xdr.decode(buffer)
     if isinstance(value, d.CompactArray):
-        value = xdr.compact_array_elements(value)
+        value = compact_array_elements(value)
     if value is None:
         return []
     if not isinstance(value, d.Array | d.Structure):

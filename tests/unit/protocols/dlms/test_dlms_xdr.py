@@ -7,6 +7,7 @@ import pytest
 from headend.domain.errors import LocalProtocolError
 from protocols.dlms import data as d
 from protocols.dlms import xdr
+from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.cosem_time import CosemDate, CosemDateTime, CosemTime
 from protocols.dlms.errors import MalformedData
 
@@ -122,7 +123,7 @@ def test_nesting_is_bounded() -> None:
 
 def test_a_compact_array_decodes_to_its_elements() -> None:
     array = d.CompactArray(d.StructureType((9, 18)), b"\x02AB\x00\x05\x01C\x00\x06")
-    elements = xdr.compact_array_elements(array)
+    elements = compact_array_elements(array)
     assert elements == ((b"AB", 5), (b"C", 6))
     assert type(elements[0][1]) is d.LongUnsigned
 
@@ -137,4 +138,4 @@ def test_a_compact_array_decodes_to_its_elements() -> None:
 )
 def test_a_compact_array_with_wrong_contents_is_malformed(array: d.CompactArray) -> None:
     with pytest.raises(MalformedData):
-        xdr.compact_array_elements(array)
+        compact_array_elements(array)
