@@ -21,6 +21,8 @@ UNSPECIFIED = 0xFF
 DEVIATION_UNSPECIFIED = -0x8000
 DAY_LAST = 0xFE
 DAY_SECOND_LAST = 0xFD
+MONTH_DAYLIGHT_SAVING_ENDS = 0xFD
+MONTH_DAYLIGHT_SAVING_BEGINS = 0xFE
 
 STATUS_INVALID_VALUE = 0x01
 STATUS_DOUBTFUL_VALUE = 0x02
@@ -34,9 +36,20 @@ def _specified(octet: int) -> int | None:
     return None if octet == UNSPECIFIED else octet
 
 
+def _octet(value: int | None, name: str) -> int:
+    if value is None:
+        return UNSPECIFIED
+    if not 0 <= value < UNSPECIFIED:
+        raise LocalProtocolError(f"{name} {value} does not fit its octet")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class CosemDate:
-    """Year, month, day of month, day of week: 5 octets."""
+    """Year, month, day of month, day of week: 5 octets, with its parts (None: wildcard).
+
+    Days and months may be the special ones above: the last day, the begin of daylight saving.
+    """
 
     octets: bytes
 
@@ -44,16 +57,82 @@ class CosemDate:
         if len(self.octets) != 5:
             raise LocalProtocolError(f"a COSEM date has 5 octets, not {len(self.octets)}")
 
+    @classmethod
+    def of(
+        cls,
+        year: int | None = None,
+        month: int | None = None,
+        day: int | None = None,
+        weekday: int | None = None,
+    ) -> CosemDate:
+        """Build one; raises `LocalProtocolError` for a part that does not fit."""
+        if year is not None and not 0 <= year < YEAR_UNSPECIFIED:
+            raise LocalProtocolError(f"year {year} does not fit two octets")
+        head = (YEAR_UNSPECIFIED if year is None else year).to_bytes(2, "big")
+        parts = ((month, "month"), (day, "day"), (weekday, "weekday"))
+        return cls(head + bytes(_octet(value, name) for value, name in parts))
+
+    @property
+    def year(self) -> int | None:
+        value = int.from_bytes(self.octets[:2], "big")
+        return None if value == YEAR_UNSPECIFIED else value
+
+    @property
+    def month(self) -> int | None:
+        return _specified(self.octets[2])
+
+    @property
+    def day(self) -> int | None:
+        return _specified(self.octets[3])
+
+    @property
+    def weekday(self) -> int | None:
+        """Monday is 1."""
+        return _specified(self.octets[4])
+
 
 @dataclass(frozen=True, slots=True)
 class CosemTime:
-    """Hour, minute, second, hundredths: 4 octets."""
+    """Hour, minute, second, hundredths: 4 octets, with its parts (None: wildcard)."""
 
     octets: bytes
 
     def __post_init__(self) -> None:
         if len(self.octets) != 4:
             raise LocalProtocolError(f"a COSEM time has 4 octets, not {len(self.octets)}")
+
+    @classmethod
+    def of(
+        cls,
+        hour: int | None = None,
+        minute: int | None = None,
+        second: int | None = None,
+        hundredths: int | None = None,
+    ) -> CosemTime:
+        """Build one; raises `LocalProtocolError` for a part that does not fit."""
+        parts = (
+            (hour, "hour"),
+            (minute, "minute"),
+            (second, "second"),
+            (hundredths, "hundredths"),
+        )
+        return cls(bytes(_octet(value, name) for value, name in parts))
+
+    @property
+    def hour(self) -> int | None:
+        return _specified(self.octets[0])
+
+    @property
+    def minute(self) -> int | None:
+        return _specified(self.octets[1])
+
+    @property
+    def second(self) -> int | None:
+        return _specified(self.octets[2])
+
+    @property
+    def hundredths(self) -> int | None:
+        return _specified(self.octets[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +158,35 @@ class CosemDateTime:
         return cls(head + tail + deviation_min.to_bytes(2, "big", signed=True) + bytes((status,)))
 
     @classmethod
+    def of(
+        cls,
+        date: CosemDate,
+        time: CosemTime,
+        *,
+        deviation_min: int | None = None,
+        status: int | None = None,
+    ) -> CosemDateTime:
+        """Join a date and a time, wildcards and all; None: deviation or status unspecified."""
+        deviation = DEVIATION_UNSPECIFIED if deviation_min is None else deviation_min
+        if not DEVIATION_UNSPECIFIED <= deviation <= 0x7FFF:
+            raise LocalProtocolError(f"a deviation of {deviation} min does not fit two octets")
+        tail = deviation.to_bytes(2, "big", signed=True) + bytes((_octet(status, "status"),))
+        return cls(date.octets + time.octets + tail)
+
+    @classmethod
     def parse(cls, octets: bytes) -> CosemDateTime:
         """Take 12 received octets; raises `MalformedData` for another length."""
         if len(octets) != 12:
             raise MalformedData(f"a COSEM date-time has 12 octets, not {len(octets)}")
         return cls(bytes(octets))
+
+    @property
+    def date(self) -> CosemDate:
+        return CosemDate(self.octets[:5])
+
+    @property
+    def time(self) -> CosemTime:
+        return CosemTime(self.octets[5:9])
 
     @property
     def year(self) -> int | None:
@@ -97,6 +200,11 @@ class CosemDateTime:
     @property
     def day(self) -> int | None:
         return _specified(self.octets[3])
+
+    @property
+    def weekday(self) -> int | None:
+        """Monday is 1."""
+        return _specified(self.octets[4])
 
     @property
     def hour(self) -> int | None:

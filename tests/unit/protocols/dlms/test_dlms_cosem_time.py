@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from headend.domain.errors import LocalProtocolError
-from protocols.dlms.cosem_time import CosemDate, CosemDateTime, CosemTime
+from protocols.dlms.cosem_time import (
+    DAY_LAST,
+    DAY_SECOND_LAST,
+    CosemDate,
+    CosemDateTime,
+    CosemTime,
+)
 from protocols.dlms.errors import MalformedData
 
 
@@ -72,3 +79,35 @@ def test_other_lengths_are_refused() -> None:
     for make, size in ((CosemDateTime, 11), (CosemDate, 4), (CosemTime, 5)):
         with pytest.raises(LocalProtocolError):
             make(bytes(size))
+
+
+@pytest.mark.parametrize("year", [None, 0, 2026])
+@pytest.mark.parametrize("special", [None, 1, DAY_LAST, DAY_SECOND_LAST])
+@pytest.mark.parametrize("deviation", [None, -480, 0, 720])
+@pytest.mark.parametrize("status", [None, 0, 0x80])
+def test_every_part_is_kept_wildcards_included(
+    year: int | None, special: int | None, deviation: int | None, status: int | None
+) -> None:
+    date = CosemDate.of(year, special, special, special)
+    time = CosemTime.of(special, None, 59, 0)
+    value = CosemDateTime.of(date, time, deviation_min=deviation, status=status)
+    again = CosemDateTime.parse(value.octets)
+    assert (again.date, again.time) == (date, time)
+    assert (date.year, date.month, date.day, date.weekday) == (year, special, special, special)
+    assert (time.hour, time.minute, time.second, time.hundredths) == (special, None, 59, 0)
+    assert (again.year, again.month, again.weekday, again.hour) == (year, *[special] * 3)
+    assert (again.deviation_min, again.status) == (deviation, status)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CosemDate.of(65535),
+        lambda: CosemDate.of(2026, 255),
+        lambda: CosemTime.of(-1),
+        lambda: CosemDateTime.of(CosemDate.of(), CosemTime.of(), deviation_min=40000),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(LocalProtocolError):
+        make()

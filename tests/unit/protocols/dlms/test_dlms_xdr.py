@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from headend.domain.errors import LocalProtocolError
 from protocols.dlms import data as d
 from protocols.dlms import xdr
-from protocols.dlms.compact_array import compact_array_elements
+from protocols.dlms.compact_array import compact_array_elements, make_compact_array
 from protocols.dlms.cosem_time import CosemDate, CosemDateTime, CosemTime
 from protocols.dlms.errors import MalformedData
 
@@ -139,3 +141,49 @@ def test_a_compact_array_decodes_to_its_elements() -> None:
 def test_a_compact_array_with_wrong_contents_is_malformed(array: d.CompactArray) -> None:
     with pytest.raises(MalformedData):
         compact_array_elements(array)
+
+
+@pytest.mark.parametrize(
+    "octets", ["17FFA00001", "177FC00000", "177F800000", "1780000000", "18FFF0000000000001"]
+)
+def test_every_floating_point_value_survives(octets: str) -> None:
+    """Signalling and payload-carrying NaN, infinity and minus zero."""
+    assert xdr.encode(xdr.decode(bytes.fromhex(octets))) == bytes.fromhex(octets)
+
+
+def test_a_single_is_rounded_to_its_width_and_bounded() -> None:
+    assert xdr.decode(xdr.encode(d.Float32(0.1))) == d.Float32(0.1) != 0.1
+    with pytest.raises(LocalProtocolError):
+        d.Float32(1e300)
+
+
+def test_floating_point_values_can_be_copied() -> None:
+    nan = xdr.decode(bytes.fromhex("17FFA00001"))
+    assert xdr.encode(copy.deepcopy(nan)) == bytes.fromhex("17FFA00001")
+
+
+MEASURED = d.StructureType((9, d.ArrayType(2, 18), 23))
+
+
+def test_a_compact_array_is_built_from_its_elements() -> None:
+    elements = [
+        d.Structure((b"AB", d.Array((d.LongUnsigned(1), d.LongUnsigned(2))), d.Float32(0.5))),
+        d.Structure((b"", d.Array((d.LongUnsigned(3), d.LongUnsigned(4))), d.Float32(-1.0))),
+    ]
+    array = make_compact_array(MEASURED, elements)
+    assert compact_array_elements(array) == tuple(elements)
+    assert xdr.decode(xdr.encode(array)) == array
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        None,
+        d.Structure((b"AB",)),
+        d.Structure((b"AB", d.Array((d.LongUnsigned(1),)), d.Float32(0.5))),
+        d.Structure((b"AB", d.Array((d.Unsigned(1), d.Unsigned(2))), d.Float32(0.5))),
+    ],
+)
+def test_an_element_that_does_not_fit_its_description_is_refused(element: object) -> None:
+    with pytest.raises(LocalProtocolError):
+        make_compact_array(MEASURED, [element])
