@@ -57,6 +57,26 @@ def check_title(aare: Aare, channel: SecureChannel) -> bytes:
     return title
 
 
+def open_initiate(
+    aare: Aare, prover: SecureChannel | None, *, ciphered: bool, proposed: Conformance
+) -> InitiateResponse:
+    """Return the InitiateResponse, deciphered; ``prover`` then knows the meter's title.
+
+    Where anything is refused the prover is as it was.
+    """
+    if prover is None:
+        return read_initiate(aare.user_information, proposed=proposed)
+    title, before = check_title(aare, prover), prover.peer_title
+    prover.peer_title = title
+    try:
+        information = aare.user_information
+        plain = prover.unprotect(information) if ciphered else information
+        return read_initiate(plain, proposed=proposed)
+    except BaseException:
+        prover.peer_title = before
+        raise
+
+
 def read_initiate(information: bytes, *, proposed: Conformance) -> InitiateResponse:
     """Decode a plain InitiateResponse, cut to what was proposed; raises `MalformedData`."""
     response = initiate.decode_initiate_response(information)

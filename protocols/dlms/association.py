@@ -13,48 +13,50 @@ received counter). A rejection is an event, because it does change the state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headend.domain.errors import LocalProtocolError
 from headend.domain.obis import CURRENT_ASSOCIATION
-from protocols.dlms import acceptance, acse, xdr
+from protocols.dlms import acceptance, acse, gbt, xdr
 from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
 from protocols.dlms.acceptance import CHALLENGE_SIZES
 from protocols.dlms.acse import Aare, Aarq, AssociationResult, Context, Diagnostic, Mechanism
+from protocols.dlms.client_settings import (
+    PROPOSED_CONFORMANCE,
+    ClientSettings,
+    check_settings,
+)
 from protocols.dlms.errors import AccessResult, MalformedData
 from protocols.dlms.events import (
     Answer,
     Associated,
     Challenged,
+    Continue,
     Event,
     Rejected,
     Released,
     StaleAnswer,
 )
 from protocols.dlms.fitting import check_fits
-from protocols.dlms.hls import DIGEST_MECHANISMS, LEGACY_MECHANISMS, Proofs
+from protocols.dlms.hls import Proofs
 from protocols.dlms.initiate import Conformance, InitiateRequest, InitiateResponse
 from protocols.dlms.security import MAX_OVERHEAD, Form, PlainAnswer, SecureChannel, SecurityFault
 
-__all__ = ["CHALLENGE_SIZES", "HLS_METHOD", "ClientAssociation", "ClientSettings", "State"]
+__all__ = [
+    "CHALLENGE_SIZES",
+    "HLS_METHOD",
+    "PROPOSED_CONFORMANCE",
+    "ClientAssociation",
+    "ClientSettings",
+    "State",
+]
 
-PROPOSED_CONFORMANCE = (
-    Conformance.GET
-    | Conformance.SET
-    | Conformance.ACTION
-    | Conformance.SELECTIVE_ACCESS
-    | Conformance.BLOCK_TRANSFER_WITH_GET
-    | Conformance.BLOCK_TRANSFER_WITH_SET
-    | Conformance.BLOCK_TRANSFER_WITH_ACTION
-    | Conformance.MULTIPLE_REFERENCES
-    | Conformance.PRIORITY_MANAGEMENT
-)
 HLS_METHOD = rq.Attribute(15, CURRENT_ASSOCIATION, 1)  # reply_to_HLS_authentication
+GBT_WINDOW = 16  # blocks that we take in one stream
+_NO_LIMIT = 0xFFFF  # octets of an APDU
 CONFIRMED_HIGH = 0xC0  # invoke-id-and-priority: confirmed service, high priority
 _UNCIPHERED_REFUSALS = frozenset((rs.EXCEPTION_RESPONSE, rs.CONFIRMED_SERVICE_ERROR))
-_SUPPORTED = frozenset((Mechanism.NONE, Mechanism.LLS, Mechanism.HLS_GMAC)) | DIGEST_MECHANISMS
 
 
 class State(StrEnum):
@@ -88,31 +90,11 @@ _MOVES: dict[_Move, frozenset[State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """How to associate. ``challenge`` must be fresh random octets for each association.
-
-    ``password`` is that of LLS, or the secret of a digest mechanism. ``dedicated_key``, fresh
-    random octets too, is used where the channel's form asks for one. MD5 and SHA-1 need
-    ``allow_legacy``. With ``ciphered`` False the channel proves us (GMAC) and ciphers nothing.
-    """
-
-    mechanism: Mechanism = Mechanism.NONE
-    password: bytes | None = field(default=None, repr=False)
-    challenge: bytes | None = field(default=None, repr=False)
-    system_title: bytes | None = None
-    conformance: Conformance = PROPOSED_CONFORMANCE
-    max_pdu: int = 0xFFFF
-    dedicated_key: bytes | None = field(default=None, repr=False)
-    allow_legacy: bool = False
-    ciphered: bool = True
-
-
 class ClientAssociation:
     """One association; ``channel`` ciphers it, None leaves it plain."""
 
     def __init__(self, settings: ClientSettings, channel: SecureChannel | None = None) -> None:
-        _check_settings(settings, channel)
+        check_settings(settings, channel)
         self._settings = settings
         self._channel = channel if settings.ciphered else None
         self._prover = channel
@@ -127,6 +109,7 @@ class ClientAssociation:
         self._negotiated: InitiateResponse | None = None
         self._pending: rq.Request | None = None
         self._invoke = 0
+        self._blocks: gbt.BlockTransfer | None = None
 
     @property
     def state(self) -> State:
@@ -146,8 +129,16 @@ class ClientAssociation:
     @property
     def request_limit(self) -> int | None:
         """Octets of the longest plain request that the meter takes, None without a limit."""
-        limit = self.negotiated.max_pdu
-        if not limit:
+        return self.limit_of(Conformance(0))
+
+    def limit_of(self, service_blocks: Conformance) -> int | None:
+        """Return the `request_limit` for a service whose own blocks are that conformance bit.
+
+        None too where a longer request goes out in general blocks instead.
+        """
+        limit, conformance = self.negotiated.max_pdu, self.negotiated.conformance
+        general = conformance & Conformance.GENERAL_BLOCK_TRANSFER
+        if not limit or (general and service_blocks and not conformance & service_blocks):
             return None
         return limit if self._channel is None else max(limit - MAX_OVERHEAD, 1)
 
@@ -197,9 +188,13 @@ class ClientAssociation:
         """Return the APDU of a request; its answer must be received or abandoned next."""
         self._check(_Move.REQUEST)
         apdu = self._protect(request.encode())
-        limit = self.negotiated.max_pdu
+        limit, self._blocks = self.negotiated.max_pdu, None
         if limit and len(apdu) > limit:
-            raise LocalProtocolError(f"a request of {len(apdu)} octets, the meter takes {limit}")
+            if not self.negotiated.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+                text = f"a request of {len(apdu)} octets, the meter takes {limit}"
+                raise LocalProtocolError(text)
+            self._blocks = self._open_blocks()
+            (apdu,) = self._blocks.send(apdu)  # one, until the meter tells its window
         self._pending, self._state = request, State.WAITING
         return apdu
 
@@ -207,6 +202,10 @@ class ClientAssociation:
         """Give up on the answer; when it comes late it is told apart by its invoke-id."""
         self._check(_Move.ABANDON)
         self._pending, self._state = None, State.READY
+
+    def repeat(self) -> tuple[bytes, ...]:
+        """Return what to send again while blocks are under way and nothing comes; else nothing."""
+        return () if self._blocks is None else self._blocks.repeat()
 
     def release(self) -> bytes:
         """Return the RLRQ; a request without answer is abandoned with it."""
@@ -227,7 +226,7 @@ class ClientAssociation:
             return self._receive_aare(apdu)
         if self._state is State.RELEASING:
             return self._receive_release(apdu)
-        return self._receive_answer(apdu)
+        return self._receive_block(apdu) if apdu[0] == gbt.TAG else self._receive_answer(apdu)
 
     @property
     def _context(self) -> Context:
@@ -292,20 +291,10 @@ class ClientAssociation:
 
     def _accept(self, aare: Aare) -> None:
         """Take over title and InitiateResponse; changes nothing when either is refused."""
-        prover, channel = self._prover, self._channel
-        if prover is None:
-            negotiated = acceptance.read_initiate(aare.user_information, proposed=self._proposed)
-        else:
-            title, before = acceptance.check_title(aare, prover), prover.peer_title
-            prover.peer_title = title
-            try:
-                plain = aare.user_information
-                if channel is not None:
-                    plain = channel.unprotect(plain)
-                negotiated = acceptance.read_initiate(plain, proposed=self._proposed)
-            except BaseException:
-                prover.peer_title = before
-                raise
+        channel = self._channel
+        negotiated = acceptance.open_initiate(
+            aare, self._prover, ciphered=channel is not None, proposed=self._proposed
+        )
         if channel is not None:
             if channel.form.is_general and not (
                 negotiated.conformance & Conformance.GENERAL_PROTECTION
@@ -321,6 +310,22 @@ class ClientAssociation:
         acse.decode_rlre(apdu)
         self._state = State.CLOSED
         return Released()
+
+    def _open_blocks(self) -> gbt.BlockTransfer:
+        size = self.negotiated.max_pdu or _NO_LIMIT
+        return gbt.BlockTransfer(block_size=size, window=GBT_WINDOW)
+
+    def _receive_block(self, apdu: bytes) -> Event:
+        """Take one general block; the last one makes the answer whole."""
+        if not self.negotiated.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+            raise StaleAnswer("a general block, which was not negotiated")
+        blocks = self._blocks or self._open_blocks()
+        received = blocks.receive(apdu)
+        if received.apdu is None:
+            self._blocks = blocks
+            return Continue(received.replies)
+        self._blocks = None
+        return self._receive_answer(received.apdu)
 
     def _receive_answer(self, apdu: bytes) -> Event:
         if apdu[0] in (acse.AARE, acse.RLRE):
@@ -359,19 +364,3 @@ class ClientAssociation:
         )
         self._become_ready()
         return Associated(self.negotiated)
-
-
-def _check_settings(settings: ClientSettings, channel: SecureChannel | None) -> None:
-    mechanism = settings.mechanism
-    if mechanism not in _SUPPORTED:
-        raise LocalProtocolError(f"authentication mechanism {mechanism} is not supported")
-    if mechanism == Mechanism.LLS and settings.password is None:
-        raise LocalProtocolError("LLS needs a password")
-    if mechanism > Mechanism.LLS and settings.challenge is None:
-        raise LocalProtocolError(f"{mechanism.name} needs a challenge")
-    if mechanism in LEGACY_MECHANISMS and not settings.allow_legacy:
-        raise LocalProtocolError(f"{mechanism.name} is for legacy meters and was not allowed")
-    if channel is not None and settings.ciphered and channel.form.is_dedicated:
-        if settings.dedicated_key is None:
-            raise LocalProtocolError("the dedicated form needs a dedicated key")
-        channel.agree_dedicated(settings.dedicated_key)  # its size is right

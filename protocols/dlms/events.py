@@ -69,4 +69,11 @@ class Released:
     """The meter confirmed the release."""
 
 
-Event: TypeAlias = Challenged | Associated | Rejected | Answer | Released
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """A block came, and the answer is not whole yet: send these, if any, and go on waiting."""
+
+    apdus: tuple[bytes, ...] = ()
+
+
+Event: TypeAlias = Challenged | Associated | Rejected | Answer | Released | Continue
