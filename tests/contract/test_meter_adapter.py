@@ -30,7 +30,7 @@ from protocols.dlms.testing import MemoryCounterStore
 from protocols.simulator.business_time import US_PER_S, BusinessClock, to_us
 from protocols.simulator.control import ControlServer
 from protocols.simulator.control_client import SimulatorControl
-from protocols.simulator.fleet import make_fleet
+from protocols.simulator.fleet import Transport, make_fleet
 from protocols.simulator.simulator import Simulator
 
 NOON = datetime(2025, 3, 10, 4, 0, tzinfo=UTC)
@@ -101,9 +101,12 @@ class DlmsBench:
 
     NAMES = {"switch_unanswered": "action_unanswered", "contact_stuck": "relay_stuck"}  # noqa: RUF012
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Transport) -> None:
         self.us = to_us(NOON)
-        fleet = make_fleet(2, 1, 3, commissioned_at="2025-03-01T00:00:00+08:00", relay_delay_ms=200)
+        fleet = make_fleet(
+            2, 1, 3, commissioned_at="2025-03-01T00:00:00+08:00", relay_delay_ms=200,
+            transport=transport,
+        )  # fmt: skip
         self.meters = fleet.meters
         self.simulator = Simulator(fleet, clock=BusinessClock(real_us=lambda: self.us))
         self.server = ControlServer(self.simulator, on_shutdown=lambda: None)
@@ -133,8 +136,7 @@ class DlmsBench:
         await self.simulator.start()
         await self.server.start()
         self.control = await SimulatorControl.connect(port=self.server.port)
-        group = self.simulator.concentrators["DC001"]
-        self.endpoint = f"dlms+tcp://{group.host}:{group.port}"
+        self.endpoint = self.simulator.concentrators["DC001"].endpoint
 
     async def stop(self) -> None:
         await self.control.close()
@@ -156,12 +158,12 @@ class DlmsBench:
         return (await self.control.truth(self.meters[0].meter_no)).closed
 
 
-@pytest.fixture(params=["fake", "dlms"])
+@pytest.fixture(params=["fake", "wrapper", "hdlc", "udp"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     if request.param == "fake":
         yield FakeBench()
         return
-    bench = DlmsBench()
+    bench = DlmsBench(request.param)
     await bench.start()
     yield bench
     await bench.stop()
