@@ -24,6 +24,7 @@ from protocols.dlms.events import (
     Answer,
     Associated,
     Challenged,
+    Continue,
     Event,
     Rejected,
     StaleAnswer,
@@ -31,6 +32,8 @@ from protocols.dlms.events import (
 from protocols.dlms.link import NothingLeft, Wire
 from protocols.dlms.requests import Request
 from protocols.dlms.security import CounterReplayed, SecurityFault
+
+MAX_REPEATS = 3  # of blocks in one exchange
 
 
 class NoAnswer(MeterUnreachable):
@@ -72,6 +75,7 @@ class Conversation:
         self._timeouts = timeouts
         self._waiter: asyncio.Future[Event] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._repeats = 0  # of blocks that were lost, in the exchange under way
 
     @property
     def is_open(self) -> bool:
@@ -161,6 +165,7 @@ class Conversation:
         if self._waiter is not None:
             raise LocalProtocolError("an exchange is already under way")
         loop = asyncio.get_running_loop()
+        self._repeats = 0
         self._wire.send(self._server, self._client, apdu)
         waiter: asyncio.Future[Event] = loop.create_future()
         self._waiter = waiter
@@ -184,13 +189,34 @@ class Conversation:
             waiter.set_exception(fault)
         else:
             self.went_silent = False
-            waiter.set_result(event)
+            if isinstance(event, Continue):
+                self._send_more(event.apdus)
+            else:
+                waiter.set_result(event)
+
+    def _send_more(self, apdus: tuple[bytes, ...]) -> None:
+        """Go on with an answer in blocks: each may take as long as a whole answer."""
+        for apdu in apdus:
+            try:
+                self._wire.send(self._server, self._client, apdu)
+            except HeadEndError as fault:
+                self._lose(fault)
+                return
+        if self._timer is not None:
+            self._timer.cancel()
+        timeout_s = self._timeouts.answer_s
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, timeout_s)
 
     def _expire(self, timeout_s: float) -> None:
         more_s = self._wire.patience(self._server, self._client, timeout_s)
         if more_s > 0:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(more_s, self._expire, timeout_s)
+            return
+        lost = self.association.repeat() if self._repeats < MAX_REPEATS else ()
+        if lost:
+            self._repeats += 1
+            self._send_more(lost)
             return
         self.went_silent = True
         self._lose(self._wire.abandon(self._server, self._client, timeout_s))

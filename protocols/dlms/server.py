@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from protocols.dlms import acse, xdr
+from protocols.dlms import acse, gbt, xdr
 from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
 from protocols.dlms.admission import (
@@ -24,6 +24,7 @@ from protocols.dlms.admission import (
 )
 from protocols.dlms.association import HLS_METHOD
 from protocols.dlms.errors import AccessError, AccessResult, MalformedData
+from protocols.dlms.general_blocks import GeneralBlocks
 from protocols.dlms.initiate import Conformance
 from protocols.dlms.responses import ExceptionResponse, ServiceError, StateError
 from protocols.dlms.security import CounterReplayed, SecurityFault, TagMismatch, form_of
@@ -56,6 +57,7 @@ class ServerSession:
         server_address: int = 1,
         draw_challenge: Callable[[int], bytes] = secrets.token_bytes,
         conformance: Conformance = SERVED_CONFORMANCE,
+        general_blocks: int = 0,
     ) -> None:
         self._objects = objects
         self._security = security
@@ -64,6 +66,10 @@ class ServerSession:
         self._max_pdu = max_pdu
         self._draw_challenge = draw_challenge
         self._conformance = conformance
+        self._window = general_blocks
+        if general_blocks:
+            self._conformance |= Conformance.GENERAL_BLOCK_TRANSFER
+        self._blocks: GeneralBlocks | None = None
         self._admission: Admission | None = None
         self._requests: RequestServer | None = None
 
@@ -72,8 +78,24 @@ class ServerSession:
         """Whether the client is let in and has proven itself."""
         return self._admission is not None and self._admission.proven
 
+    def handle_all(self, apdu: bytes) -> tuple[bytes, ...]:
+        """Answer one APDU with any number of them: what is too long goes out in general blocks."""
+        if self._admission is None or self._blocks is None:
+            answer = self.handle(apdu)
+            return () if answer is None else (answer,)
+        if apdu[:1] != bytes((gbt.TAG,)):
+            answer = self.handle(apdu)
+            return () if answer is None else self._blocks.send(answer)
+        try:
+            return self._blocks.receive(apdu, self.handle)
+        except MalformedData:
+            return (_refuse(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON),)
+
     def handle(self, apdu: bytes) -> bytes | None:
-        """Answer one APDU; None where the standard answers nothing. Never raises for bad bytes."""
+        """Answer one APDU; None where the standard answers nothing. Never raises for bad bytes.
+
+        With ``general_blocks`` an answer may take several APDUs: use `handle_all` then.
+        """
         if not apdu:
             return None
         if apdu[0] == acse.AARQ:
@@ -121,6 +143,8 @@ class ServerSession:
                 client_address=self._client_address,
                 server_address=self._server_address,
             )
+            agreed = admission.conformance & Conformance.GENERAL_BLOCK_TRANSFER
+            self._blocks = GeneralBlocks(admission.max_answer, self._window) if agreed else None
         return answer
 
     def _release(self, apdu: bytes) -> bytes:
@@ -128,7 +152,7 @@ class ServerSession:
             acse.decode_rlrq(apdu)
         except MalformedData:
             return _refuse(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
-        self._admission = self._requests = None
+        self._admission = self._requests = self._blocks = None
         return acse.Rlre().encode()
 
     def _decipher(self, admission: Admission, apdu: bytes) -> bytes:

@@ -135,7 +135,7 @@ class RequestServer:
             items = tuple(self._read(*item) for item in request.items)
             response = rs.GetResponseList(invoke, items)
             data = response.encode()[3:]
-        if self._fits(len(data) + 4):
+        if self._fits(len(data) + 4, Conformance.BLOCK_TRANSFER_WITH_GET):
             return response
         if not self._admission.conformance & Conformance.BLOCK_TRANSFER_WITH_GET:
             return rs.GetResponse(invoke, AccessResult.DATA_BLOCK_UNAVAILABLE)
@@ -199,14 +199,15 @@ class RequestServer:
         response = rs.ActionResponseList(
             request.invoke, tuple(self._invoke(method, value) for method, value in pairs)
         )
-        if self._fits(len(response.encode())):
+        if self._fits(len(response.encode()), Conformance.BLOCK_TRANSFER_WITH_ACTION):
             return response
         return rs.ActionResponse(request.invoke, AccessResult.DATA_BLOCK_UNAVAILABLE)
 
     def _answer_action(self, invoke: int, outcome: Outcome) -> rs.Response:
         result, data = outcome
         response = rs.ActionResponse(invoke, result, data)
-        if not isinstance(data, bytes) or self._fits(len(response.encode())):
+        size, bit = len(response.encode()), Conformance.BLOCK_TRANSFER_WITH_ACTION
+        if not isinstance(data, bytes) or self._fits(size, bit):
             return response
         if not self._admission.conformance & Conformance.BLOCK_TRANSFER_WITH_ACTION:
             # The method ran; what it returned cannot be told.
@@ -288,7 +289,11 @@ class RequestServer:
     def _overhead(self) -> int:
         return MAX_OVERHEAD if self._admission.channel is not None else 0
 
-    def _fits(self, size: int) -> bool:
+    def _fits(self, size: int, service_blocks: Conformance) -> bool:
+        """Tell whether an answer goes out as it is: it fits, or only general blocks are there."""
+        conformance = self._admission.conformance
+        if conformance & Conformance.GENERAL_BLOCK_TRANSFER and not conformance & service_blocks:
+            return True
         return size + self._overhead <= self._admission.max_answer
 
 

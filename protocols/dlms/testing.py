@@ -9,10 +9,11 @@ from headend.domain.obis import Obis
 from protocols.dlms.association import ClientAssociation
 from protocols.dlms.client import Flow, ListFlow
 from protocols.dlms.errors import AccessError, AccessResult
-from protocols.dlms.events import Answer, Challenged, Event
+from protocols.dlms.events import Answer, Challenged, Continue, Event
 from protocols.dlms.selection import Selection
 from protocols.dlms.server import ServerSession
 
+MAX_SILENCES = 5
 Invoked = tuple[int, Obis, int, bytes | None]
 
 
@@ -92,17 +93,42 @@ class MemoryCounterStore:
 
 @dataclass(slots=True)
 class Loopback:
-    """An association and a server session joined in memory; ``log`` holds both directions."""
+    """An association and a server session joined in memory; ``log`` holds both directions.
+
+    ``lose`` is asked of each APDU by its place in the log whether it gets lost on the way; only
+    blocks are sent again.
+    """
 
     association: ClientAssociation
     server: ServerSession
     log: list[bytes] = field(default_factory=list)
+    lose: Callable[[int], bool] | None = None
 
     def exchange(self, apdu: bytes) -> Event:
-        """Carry one APDU over and its answer back."""
-        answer = self.server.handle(apdu)
-        self.log += [apdu, answer or b""]
-        return self.association.receive(answer or b"")
+        """Carry one APDU over and its answer back, in as many blocks as both like."""
+        event: Event = Continue((apdu,))
+        silences = 0
+        while isinstance(event, Continue):
+            answers: list[bytes] = []
+            for sent in event.apdus or (self.association.repeat() if silences else ()):
+                if self._carry(sent):
+                    answers += self.server.handle_all(sent)
+            event = Continue()
+            came = [answer for answer in answers if self._carry(answer)]
+            silences = 0 if came else silences + 1
+            if silences > MAX_SILENCES:
+                return self.association.receive(b"")
+            for answer in came:
+                event = self.association.receive(answer)
+                if not isinstance(event, Continue):
+                    break  # what was sent again comes late
+        return event
+
+    def _carry(self, apdu: bytes) -> bool:
+        """Log an APDU; tell whether it arrives."""
+        place = len(self.log)
+        self.log.append(apdu)
+        return self.lose is None or not self.lose(place)
 
     def associate(self) -> Event:
         """Open the association; returns the last event, `Associated` if all is well."""

@@ -62,6 +62,7 @@ class Bench:
         dedicated_key: bytes | None = None,
         conformance: Conformance = PROPOSED_CONFORMANCE,
         served: Conformance = SERVED_CONFORMANCE,
+        general_blocks: int = 0,
     ) -> Loopback:
         addresses = {"none": 16, "lls": 2, "gmac": 1, "md5": 3, "sha1": 4, "sha256": 6}
         address = addresses[authentication] if client is None else client
@@ -96,6 +97,7 @@ class Bench:
             max_pdu=max_pdu,
             draw_challenge=lambda size: SERVER_CHALLENGE[:size],
             conformance=served,
+            general_blocks=general_blocks,
         )
         return Loopback(ClientAssociation(settings, channel), server)
 
