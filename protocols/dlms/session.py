@@ -67,6 +67,7 @@ class DlmsSession:
         self._turn = turn
         self._clock = clock
         self._refill = refill
+        self._refuses_lists = False
 
     async def read_identity(self) -> MeterIdentity:
         """Read logical device name and serial; one that the meter does not have is empty."""
@@ -110,7 +111,9 @@ class DlmsSession:
         columns = await self._learn_columns(known)
         energy = columns.energy
         await self._learn_scalers([energy.column.obis])
-        selection = select_range(self._model, known, energy, start, end)
+        selection: Selection | None = select_range(self._model, known, energy, start, end)
+        if not self._association.negotiated.conformance & Conformance.SELECTIVE_ACCESS:
+            selection = None  # all rows come, and those outside are dropped below
         buffer = await self.get(rq.Attribute(CLASS_PROFILE, profile, 2), selection)
         scale = self._knowledge.scalers[energy.column.obis]
         return decode_rows(buffer, self._model, known, columns, scale, start=start, end=end)
@@ -174,12 +177,14 @@ class DlmsSession:
 
     async def set(self, attribute: rq.Attribute, value: bytes) -> None:
         """Write one attribute, its value encoded; raises what `client.set_attribute` does."""
-        draw, limit = self._association.draw_invoke, self._association.request_limit
+        draw = self._association.draw_invoke
+        limit = self._association.limit_of(Conformance.BLOCK_TRANSFER_WITH_SET)
         await self._run(client.set_attribute(attribute, value, draw, limit=limit))
 
     async def act(self, method: rq.Attribute, parameter: bytes | None) -> bytes:
         """Invoke one method; returns its encoded answer. Not for switching: see `switch_relay`."""
-        draw, limit = self._association.draw_invoke, self._association.request_limit
+        draw = self._association.draw_invoke
+        limit = self._association.limit_of(Conformance.BLOCK_TRANSFER_WITH_ACTION)
         return await self._run(client.action(method, parameter, draw, limit=limit))
 
     @property
@@ -202,20 +207,31 @@ class DlmsSession:
 
     async def _read_all(self, attributes: Sequence[rq.Attribute]) -> list[bytes | AccessResult]:
         """Read attributes in as few exchanges as the meter allows; results stand in their place."""
-        conformance = self._association.negotiated.conformance
         answers: list[bytes | AccessResult] = []
         draw = self._association.draw_invoke
-        if conformance & Conformance.MULTIPLE_REFERENCES and len(attributes) > 1:
-            for first in range(0, len(attributes), LIST_LIMIT):
-                part = attributes[first : first + LIST_LIMIT]
-                answers += await self._run(client.get_list(part, draw))
-            return answers
-        for attribute in attributes:
+        while len(answers) < len(attributes):
+            rest = attributes[len(answers) :]
+            size = min(len(rest), self._list_size())
             try:
-                answers.append(await self._run(client.get(attribute, draw)))
+                if size > 1:
+                    answers += await self._run(client.get_list(rest[:size], draw))
+                else:
+                    answers.append(await self._run(client.get(rest[0], draw)))
             except AccessRefused as fault:
-                answers.append(fault.result)
+                if size > 1:
+                    self._refuses_lists = True  # some meters agree to lists and refuse each
+                else:
+                    answers.append(fault.result)
         return answers
+
+    def _list_size(self) -> int:
+        """Return how many attributes one request may name."""
+        conformance = self._association.negotiated.conformance
+        if self._refuses_lists or not conformance & Conformance.MULTIPLE_REFERENCES:
+            return 1
+        limit = self._association.request_limit
+        fitting = LIST_LIMIT if limit is None else (limit - 4) // 10  # head, octets of each
+        return max(1, min(LIST_LIMIT, fitting))
 
     async def _learn_scalers(self, obis: Sequence[Obis]) -> None:
         """Read scaler and unit of the registers for which neither model nor memory has them."""
