@@ -12,11 +12,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from headend.domain.reading import MeterIdentity
 from headend.domain.supply import RelayReading, SupplyAction
+from headend.ports.meters import CounterStore
 
 Value: TypeAlias = "bool | int | Decimal | str | list[Value] | None"
 
@@ -94,11 +94,18 @@ class EventReading:
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """What the meter reports about its contact, and what its control mode means."""
+    """What the meter reports about its contact, and what its control mode means.
+
+    ``closes_remotely`` says whether a remote close closes at once (True), only arms (False), or
+    does neither (None). ``settle_s`` is how long the contact may take.
+    """
 
     reading: RelayReading
     obis: str
     meaning: str
+    opens_remotely: bool = True
+    closes_remotely: bool | None = True
+    settle_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,9 @@ class MeterInspection(Protocol):
 
     async def read_profile(self, profile: str, window: ProfileWindow) -> ProfileReading: ...
 
-    async def read_events(self, window: ProfileWindow) -> list[EventReading]: ...
+    async def read_events(
+        self, window: ProfileWindow, log: str | None = None
+    ) -> list[EventReading]: ...
 
     async def read_relay(self) -> RelayState: ...
 
@@ -140,42 +149,58 @@ class MeterInspection(Protocol):
 
     async def read_clock(self) -> ClockReading: ...
 
-    async def set_clock(self, to: datetime) -> None: ...
+    async def set_clock(self, to: datetime | None = None, *, limit_s: float | None = None) -> None:
+        """Set the clock to an instant, None for now.
+
+        Raises `BadInput` when it would move by more than ``limit_s``, None for the model's own
+        limit; nothing was changed.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What unlocks a meter, from a file or the environment; never shows in ``repr``."""
+    """What unlocks a meter, from a file or the environment; never shows in ``repr``.
+
+    ``explicit``: somebody named them for this very meter, so that they may decide how to associate
+    where the endpoint does not say.
+    """
 
     encryption_key: str | None = field(default=None, repr=False)  # hexadecimal
     authentication_key: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
-    system_title: str | None = None
+    explicit: bool = False
+
+
+class CounterKeeper(Protocol):
+    """Keeps invocation counters between conversations, without a database."""
+
+    def system_title(self) -> bytes:
+        """Return the system title of this installation's tools, the same each time."""
+        ...
+
+    def counters(
+        self, key: bytes, *, system_title: bytes, first: int | None = None
+    ) -> CounterStore:
+        """Return the counters of one key under one title; none below ``first`` is given out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class InspectionOptions:
-    """How to inspect: where counters are kept, how long to wait, who sees each line of the trace.
+    """How to inspect: who keeps counters, how long to wait, who hears notes and the trace.
 
-    ``first_counter`` begins there instead of where the kept counters stand, if that is higher.
+    ``relay`` is the object of the disconnect control where it is not the usual one.
     """
 
-    state_dir: Path
+    keeper: CounterKeeper
+    note: Callable[[str], None]
     secrets: Secrets = Secrets()
-    timeout_s: float | None = None
+    timeout_s: float = 5.0
     zone: str | None = None
     relay: str | None = None
     first_counter: int | None = None
     trace: Callable[[str], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Why it did not work: a cause that programs can tell apart, a sentence, and what to try."""
-
-    cause: str
-    sentence: str
-    advice: tuple[str, ...] = ()
 
 
 class MeterInspector(Protocol):
@@ -184,9 +209,13 @@ class MeterInspector(Protocol):
     schemes: tuple[str, ...]
 
     def open(self, endpoint: str) -> AbstractAsyncContextManager[MeterInspection]:
-        """Connect and associate; raises `BadInput` for a malformed endpoint, or `Diagnosed`."""
+        """Connect and associate.
+
+        Raises `BadInput` for a malformed endpoint. Every fault of the meter or the way to it,
+        within the block too, is raised as `Diagnosed`, with the fault as its cause.
+        """
         ...
 
     def is_local(self, endpoint: str) -> bool:
-        """Tell whether the endpoint is on this machine's loopback interface."""
+        """Tell whether the endpoint is on this machine's loopback interface; raises `BadInput`."""
         ...

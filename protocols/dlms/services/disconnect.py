@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from headend.domain.errors import MeterRefused
 from headend.domain.obis import DISCONNECT_CONTROL, Obis
-from headend.domain.supply import ControlState, RelayReading, SupplyAction, SupplyState
+from headend.domain.supply import ControlState, RelayReading
 from protocols.dlms.errors import MalformedData
 from protocols.dlms.services import cosem
 from protocols.dlms.services.cosem import CosemAccess
@@ -91,50 +91,6 @@ def explain_mode(number: int) -> str:
     """Return the meaning of a control mode, also of one that the standard does not have."""
     mode = CONTROL_MODES.get(number)
     return f"control mode {number} is not one of 0 to 6" if mode is None else mode.meaning
-
-
-class Outcome(StrEnum):
-    """What became of a switching command, as far as the contact shows it."""
-
-    DONE = "done"  # the contact and the control state are where they were sent
-    ARMED = "armed"  # closed as far as can be: it waits for its button
-    MOVING = "moving"  # accepted, the contact has not followed yet
-    UNMOVED = "unmoved"  # neither contact nor control state went there
-
-
-# What the supply state that the meter shows says of a command.
-_SAYS = {
-    SupplyAction.RECONNECT: {
-        SupplyState.CONNECTED: Outcome.DONE,
-        SupplyState.READY_FOR_RECONNECTION: Outcome.ARMED,
-        SupplyState.DISCONNECTED: Outcome.UNMOVED,
-        SupplyState.UNKNOWN: Outcome.MOVING,
-    },
-    SupplyAction.DISCONNECT: {
-        SupplyState.DISCONNECTED: Outcome.DONE,
-        # Open is open, although somebody armed it meanwhile.
-        SupplyState.READY_FOR_RECONNECTION: Outcome.DONE,
-        SupplyState.CONNECTED: Outcome.UNMOVED,
-        SupplyState.UNKNOWN: Outcome.MOVING,
-    },
-}
-
-
-def judge(action: SupplyAction, seen: RelayReading) -> Outcome:
-    """Tell how far a command has come by what the meter reports now."""
-    return _SAYS[action][seen.supply_state]
-
-
-def is_settled(action: SupplyAction, seen: RelayReading) -> bool:
-    """Tell whether nothing more is to be waited for.
-
-    Armed is settled unless the mode closes directly: such a meter may pass through it.
-    """
-    outcome = judge(action, seen)
-    if outcome is Outcome.ARMED:
-        mode = CONTROL_MODES.get(seen.control_mode)
-        return mode is None or mode.remote_close is not RemoteClose.CLOSES
-    return outcome is Outcome.DONE
 
 
 async def read_relay(access: CosemAccess, obis: Obis = DISCONNECT_CONTROL) -> RelayReading:

@@ -39,7 +39,6 @@ class TraceKeys:
     encryption_key: bytes | None = field(default=None, repr=False)
     authentication_key: bytes | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
-    client_title: bytes | None = None
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
@@ -166,7 +165,7 @@ class Tracer:
             f"ciphered {apdu[0]:#04x}, security control {ciphered.control:#04x}, invocation"
             f" counter {ciphered.counter}"
         )
-        title = ciphered.title or direction.title or (self._keys.client_title if sent else None)
+        title = ciphered.title or direction.title
         key = self._dedicated if ciphered.dedicated else self._key(ciphered.suite)
         if key is None or title is None:
             missing = "key" if key is None else "sender's system title"
