@@ -171,10 +171,8 @@ class _Reader:
         if receiver is None or (receiver.complete and block.number == 1):
             receiver, frames = gbt.BlockReceiver(), []
             self._blocks[origin.direction] = receiver, frames
-        if not block.data and not receiver.started:
-            receiver.skip_empty(block.number)
-            return
-        frames += origin.frames
+        if block.data:
+            frames += origin.frames
         whole = receiver.take(block)
         if whole is not None:
             joined = CapturedApdu(whole, tuple(frames), origin.direction)

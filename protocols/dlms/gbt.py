@@ -138,7 +138,6 @@ class BlockReceiver:
         self._ahead: dict[int, Block] = {}
         self._ahead_size = 0
         self.expected = 1
-        self.started = False
         self.complete = False
 
     @property
@@ -147,23 +146,26 @@ class BlockReceiver:
         return self.expected - 1
 
     @property
+    def started(self) -> bool:
+        """Whether any data came."""
+        return bool(self._octets or self._ahead or self.complete)
+
+    @property
     def pending(self) -> int:
         """How many octets are held."""
         return len(self._octets) + self._ahead_size
 
-    def skip_empty(self, number: int) -> None:
-        """Count an acknowledgement of the peer: it used up a number but carries nothing."""
-        if not self.started and number >= self.expected:
-            self.expected = number + 1
-
     def take(self, block: Block) -> bytes | None:
-        """Take one block with data; return the APDU when it is whole.
+        """Take one block; return the APDU when it is whole.
 
-        A block seen before is dropped. Raises `MalformedData` beyond ``max_apdu`` and for a block
-        further ahead than the window, `BlocksLost` for a gap in an unconfirmed transfer.
+        A block seen before or further ahead than the window is dropped, an empty one only counts.
+        Raises `MalformedData` beyond ``max_apdu`` and for a number beyond any window, `BlocksLost`
+        for a gap in an unconfirmed transfer.
         """
         if self.complete:
             return None
+        if not block.data and not (block.last and self._octets):
+            return self._skip(block.number)
         number = block.number
         if not self.started and number == 1:
             self.expected = 1  # peers that do not number their acknowledgements
@@ -172,13 +174,20 @@ class BlockReceiver:
         gap = number - self.expected
         if gap and _is_unconfirmed(block):
             raise BlocksLost(self.expected, number)
-        if gap > self._window:
+        if gap > MAX_WINDOW:
             raise MalformedData(f"block {number} where {self.expected} is expected")
+        if gap > self._window:
+            return None  # the acknowledgement tells where to go on from
         if self.pending + len(block.data) > self._max_apdu:
             raise MalformedData(f"an APDU of more than {self._max_apdu} octets in blocks")
-        self.started = True
         self._ahead[number] = block
         self._ahead_size += len(block.data)
+        return self._drain()
+
+    def _skip(self, number: int) -> bytes | None:
+        # Before any data came, whatever numbers are missing were acknowledgements as well.
+        if number == self.expected or (number > self.expected and not self.started):
+            self.expected = number + 1
         return self._drain()
 
     def _drain(self) -> bytes | None:
@@ -225,6 +234,8 @@ class BlockTransfer:
         self._outgoing: list[Block] = []  # what is not yet acknowledged, in order
         self._next_number = 1
         self._highest_sent = 0
+        self._peer_has = 0  # the highest number of ours that the peer has acknowledged
+        self._answered: int | None = None  # the acknowledgement that the last burst answered
         self._last_replies: tuple[bytes, ...] = ()
 
     @property
@@ -254,6 +265,7 @@ class BlockTransfer:
             for index, part in enumerate(parts)
         ]
         self._next_number = first + len(parts)
+        self._answered = None
         return self._send_window()
 
     def receive(self, apdu: bytes) -> Received:
@@ -263,8 +275,9 @@ class BlockTransfer:
             raise MalformedData(
                 f"block {block.acknowledged} acknowledged, {self._highest_sent} were sent"
             )
-        whole = self._take_data(block)
+        whole = self._receiver.take(block)
         self._peer_window = block.window or self._peer_window
+        self._peer_has = min(max(self._peer_has, block.acknowledged), self._highest_sent)
         while self._outgoing and self._outgoing[0].number <= block.acknowledged:
             self._outgoing.pop(0)
         if whole is not None:
@@ -274,14 +287,10 @@ class BlockTransfer:
 
     def repeat(self) -> tuple[bytes, ...]:
         """Return what to send again when nothing came for too long (empty: only wait)."""
-        return self._send_window() if self._outgoing else self._last_replies
-
-    def _take_data(self, block: Block) -> bytes | None:
-        # An empty block is an acknowledgement, unless it ends what the peer is sending.
-        if block.data or (block.last and self._receiver.started):
-            return self._receiver.take(block)
-        self._receiver.skip_empty(block.number)
-        return None
+        if not self._outgoing:
+            return self._last_replies
+        self._answered = None
+        return self._missing_acknowledgements() + self._send_window()
 
     def _answer(self, block: Block) -> tuple[bytes, ...]:
         if block.last:
@@ -291,8 +300,20 @@ class BlockTransfer:
         else:
             wanted = not block.streaming
         if self._outgoing and not (block.streaming and not block.last):
-            return self._send_window()
+            # One burst per acknowledgement: a doubled one must not double all that follows.
+            if block.acknowledged == self._answered:
+                return ()
+            self._answered = block.acknowledged
+            return self._missing_acknowledgements() + self._send_window()
         return self._remember((self._acknowledgement(),)) if wanted else ()
+
+    def _missing_acknowledgements(self) -> tuple[bytes, ...]:
+        """Return empty blocks for acknowledgements of ours that got lost: their numbers count."""
+        acknowledged, first = self._receiver.acknowledged, self._outgoing[0].number
+        return tuple(
+            encode_block(Block(number, acknowledged, b"", streaming=True, window=self._window))
+            for number in range(self._peer_has + 1, first)[:MAX_WINDOW]
+        )
 
     def _acknowledgement(self) -> bytes:
         number = self._next_number

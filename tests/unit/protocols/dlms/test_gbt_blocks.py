@@ -139,10 +139,40 @@ def test_memory_is_bounded() -> None:
     assert receiver.pending == 8
 
 
-def test_block_far_ahead_is_refused() -> None:
+def test_block_far_ahead_is_dropped_and_told() -> None:
     receiver = gbt.BlockTransfer(block_size=100, window=2)
-    with pytest.raises(MalformedData, match="where 1 is expected"):
-        receiver.receive(gbt.encode_block(gbt.Block(9, 0, b"x", window=1)))
+    received = receiver.receive(gbt.encode_block(gbt.Block(9, 0, b"x", window=1)))
+    assert received.apdu is None
+    assert gbt.decode_block(received.replies[0]).acknowledged == 0
+    assert receiver.pending == 0
+    with pytest.raises(MalformedData, match="block 256 where 1 is expected"):
+        receiver.receive(gbt.encode_block(gbt.Block(256, 0, b"x", window=1)))
+
+
+def test_lost_acknowledgement_does_not_stop_the_answer() -> None:
+    client = gbt.BlockTransfer(block_size=25, window=2)
+    server = gbt.BlockTransfer(block_size=25, window=2)
+    (first,) = client.send(APDU[:30])
+    (second,) = client.receive(server.receive(first).replies[0]).replies
+    (lost,) = server.receive(first).replies  # the first again, late; its answer gets lost
+    assert gbt.decode_block(lost).number == 2
+    assert server.receive(second).apdu == APDU[:30]
+    (answer,) = server.send(b"done")
+    assert gbt.decode_block(answer).number == 3
+    waiting = client.receive(answer)
+    assert waiting.apdu is None
+    filled = server.receive(waiting.replies[0]).replies
+    assert _numbers(filled) == [2, 3]
+    assert [client.receive(block).apdu for block in filled] == [b"done", None]
+
+
+def test_doubled_acknowledgement_does_not_double_the_burst() -> None:
+    sender, receiver = _ends()
+    burst = sender.send(APDU)
+    reply = [receiver.receive(block).replies for block in burst][-1][0]
+    assert len(sender.receive(reply).replies) == 3
+    assert sender.receive(reply).replies == ()
+    assert len(sender.repeat()) == 3
 
 
 def test_acknowledgement_of_what_was_never_sent_is_refused() -> None:
