@@ -13,8 +13,9 @@ from typing import TypeVar
 from headend.domain.errors import BadInput
 from headend.ports import MeterAccess
 from protocols.dlms.acse import Mechanism
-from protocols.dlms.association import ClientAssociation, ClientSettings
+from protocols.dlms.association import PROPOSED_CONFORMANCE, ClientAssociation, ClientSettings
 from protocols.dlms.hls import DIGEST_MECHANISMS, LEGACY_MECHANISMS, MECHANISMS
+from protocols.dlms.initiate import Conformance
 from protocols.dlms.meter_model import MeterModel
 from protocols.dlms.security import (
     AUTHENTICATED,
@@ -108,8 +109,12 @@ def make_association(
     *,
     system_title: bytes,
     highest_received: int,
+    general_blocks: bool = False,
 ) -> tuple[ClientAssociation, SecureChannel | None]:
-    """Build an association with fresh challenge and dedicated key; see `check_access`."""
+    """Build an association with fresh challenge and dedicated key; see `check_access`.
+
+    ``general_blocks`` proposes general-block-transfer beside the blocks of each service.
+    """
     access, mechanism = credentials.access, credentials.mechanism
     channel = None
     keys = access.encryption_key, access.authentication_key
@@ -133,6 +138,8 @@ def make_association(
         dedicated_key=secrets.token_bytes(KEY_SIZES[credentials.suite]) if dedicated else None,
         allow_legacy=credentials.allow_legacy,
         ciphered=credentials.control != 0,
+        conformance=PROPOSED_CONFORMANCE
+        | (Conformance.GENERAL_BLOCK_TRANSFER if general_blocks else 0),
     )
     return ClientAssociation(settings, channel), channel
 

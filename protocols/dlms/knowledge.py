@@ -24,6 +24,7 @@ class Knowledge:
     scalers: dict[Obis, ScalerUnit] = field(default_factory=dict)
     columns: dict[Obis, ProfileColumns] = field(default_factory=dict)
     absent: set[Obis] = field(default_factory=set)
+    wants_general_blocks: bool = False  # it has no blocks for GET: general ones are proposed too
 
 
 class KnowledgeBase:

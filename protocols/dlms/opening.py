@@ -33,6 +33,7 @@ from protocols.dlms.conversation import Conversation, NoAnswer, Timeouts
 from protocols.dlms.counter_recovery import CounterRecovery
 from protocols.dlms.counters import CounterCache
 from protocols.dlms.credentials import check_access, make_association
+from protocols.dlms.initiate import Conformance
 from protocols.dlms.knowledge import KnowledgeBase
 from protocols.dlms.link import Wire
 from protocols.dlms.meter_model import load_model
@@ -92,6 +93,7 @@ class SessionContext:
             access, self._model, allow_legacy=self._shared.allow_legacy
         )
         self._counters = link.shared.counters.of(access)
+        self._knowledge = link.shared.knowledge.of(self._model, access.meter_id)
         self._channel: SecureChannel | None = None
         self._conversation: Conversation | None = None
 
@@ -118,7 +120,7 @@ class SessionContext:
         return DlmsSession(
             conversation,
             self._model,
-            shared.knowledge.of(self._model, access.meter_id),
+            self._knowledge,
             turn=self._turn,
             clock=shared.clock,
             refill=self._refill,
@@ -148,6 +150,7 @@ class SessionContext:
             self._counters.block,
             system_title=self._shared.system_title,
             highest_received=self._counters.highest_received,
+            general_blocks=self._knowledge.wants_general_blocks,
         )
         conversation = Conversation(
             wire,
@@ -173,7 +176,17 @@ class SessionContext:
                 raise MeterUnreachable(f"meter {access.address} answered too late") from fault
             raise
         wire.unsettled.discard(pair)
+        if self._lacks_blocks(association):
+            # Not proposed at first, because some meters that know both get the general ones wrong.
+            self._knowledge.wants_general_blocks = True
+            await conversation.release(self._turn)
+            self._end(conversation)
+            return await self._associate(wire)
         return conversation
+
+    def _lacks_blocks(self, association: ClientAssociation) -> bool:
+        blocks = association.negotiated.conformance & Conformance.BLOCK_TRANSFER_WITH_GET
+        return not blocks and not self._knowledge.wants_general_blocks
 
     async def _explain(self, silence: NoAnswer) -> Conversation:
         """Find out why a secured association stayed without answer; see the module."""

@@ -80,14 +80,17 @@ class ServerSession:
 
     def handle_all(self, apdu: bytes) -> tuple[bytes, ...]:
         """Answer one APDU with any number of them: what is too long goes out in general blocks."""
-        if self._admission is None or self._blocks is None:
+        blocks = self._blocks
+        if blocks is None or apdu[:1] != bytes((gbt.TAG,)):
             answer = self.handle(apdu)
-            return () if answer is None else (answer,)
-        if apdu[:1] != bytes((gbt.TAG,)):
-            answer = self.handle(apdu)
-            return () if answer is None else self._blocks.send(answer)
+            if answer is None:
+                return ()
+            # An AARQ or RLRQ changes what was agreed, and its own answer is never in blocks.
+            if blocks is None or blocks is not self._blocks:
+                return (answer,)
+            return blocks.send(answer)
         try:
-            return self._blocks.receive(apdu, self.handle)
+            return blocks.receive(apdu, self.handle)
         except MalformedData:
             return (_refuse(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON),)
 

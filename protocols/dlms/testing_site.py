@@ -68,11 +68,11 @@ class MeterServer(asyncio.Protocol):
             if pair not in self._sessions:
                 self._sessions[pair] = self.make_session(*pair)
             session = self._sessions[pair]
-            answer = None if session is None else session.handle(frame.apdu)
-            if self.tamper is not None:
-                answer = self.tamper(frame, answer)
-            if answer is not None:
-                self.send(frame.destination, frame.source, answer)
+            answers = () if session is None else session.handle_all(frame.apdu)
+            for answer in answers or (None,):
+                sent = answer if self.tamper is None else self.tamper(frame, answer)
+                if sent is not None:
+                    self.send(frame.destination, frame.source, sent)
 
     def send(self, server: int, client: int, apdu: bytes) -> None:
         """Send an APDU from a meter to a client, asked for or not."""

@@ -130,12 +130,15 @@ class Conversation:
         if is_association_request(apdu):
             self.answers = 0
             self.drop_after = self._plan_drop()
-        answer = device.answer(self.session, apdu)
+        answers = device.answers(self.session, apdu)
         if apdu[:1] == bytes((RLRQ,)):
             self.outlet.released()
-        if answer is None:
+        for answer in answers:
+            self._send(answer)
+        if not answers:
             self.outlet.send(None)
-            return
+
+    def _send(self, answer: bytes) -> None:
         self.answers += 1
         if self.drop_after is not None and self.answers > self.drop_after:
             self.host.stats.dropped += 1

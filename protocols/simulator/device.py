@@ -13,6 +13,9 @@ from typing import Any
 from headend.domain.errors import BadInput, InvariantViolated
 from headend.domain.obis import CLOCK, DEVICE_SERIAL, LOGICAL_DEVICE_NAME
 from protocols.dlms.acse import AARQ
+from protocols.dlms.admission import SERVED_CONFORMANCE
+from protocols.dlms.gbt import MAX_WINDOW
+from protocols.dlms.initiate import Conformance
 from protocols.dlms.push_ciphering import seal_general
 from protocols.dlms.security import AUTHENTICATED_ENCRYPTED, GcmKey
 from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, ServerSession
@@ -30,6 +33,11 @@ MANAGEMENT_CLIENT = 1  # HLS-GMAC; the only one that may switch
 READING_CLIENT = 2  # LLS by the meter's password; reads everything
 COUNTER_BLOCK = 4096  # own counters reserved with one journal line
 RECEIVED_BLOCK = 256  # how far received counters may run ahead of the journal
+_WITHOUT_SERVICE_BLOCKS = SERVED_CONFORMANCE & ~(
+    Conformance.BLOCK_TRANSFER_WITH_GET
+    | Conformance.BLOCK_TRANSFER_WITH_SET
+    | Conformance.BLOCK_TRANSFER_WITH_ACTION
+)
 _PUBLIC_ACCESS = ClientAccess(
     "none",
     readable=frozenset({LOGICAL_DEVICE_NAME, DEVICE_SERIAL, CLOCK, FRAME_COUNTER}),
@@ -85,27 +93,35 @@ class Device:
     def open_session(self, client_address: int) -> ServerSession:
         """Begin a conversation with a client address; it lasts over its associations."""
         security = ServerSecurity(self.spec.system_title, _Clients(self), self._counters)
+        general = self.fault(FaultKind.GENERAL_BLOCKS)
         return ServerSession(
             self.objects,
             security,
             client_address=client_address,
             server_address=self.spec.address,
             max_pdu=self._max_pdu(),
+            conformance=SERVED_CONFORMANCE if general is None else _WITHOUT_SERVICE_BLOCKS,
+            general_blocks=0 if general is None else _window(general),
         )
 
     def answer(self, session: ServerSession, apdu: bytes) -> bytes | None:
-        """Let a session answer one APDU; None when it answers nothing, or its answer is lost."""
+        """Let a session answer one APDU by one; see `answers`."""
+        answers = self.answers(session, apdu)
+        return answers[0] if answers else None
+
+    def answers(self, session: ServerSession, apdu: bytes) -> tuple[bytes, ...]:
+        """Let a session answer one APDU; empty when it answers nothing, or its answer is lost."""
         if is_association_request(apdu):
             self._apply_counter_faults()
             self.sessions_opened += 1
-        answer = session.handle(apdu)
+        answers = session.handle_all(apdu)
         self._keep_counters()
         if self.objects.answer_lost:
             self.objects.answer_lost = False
-            return None
-        if answer is not None:
+            return ()
+        if answers:
             self.requests_answered += 1
-        return answer
+        return answers
 
     def seal_push(self, apdu: bytes) -> bytes:
         """Cipher a push under the meter's own key, with a counter that nothing else uses."""
@@ -242,6 +258,10 @@ class _Clients(Mapping[int, ClientAccess]):
 
     def __len__(self) -> int:
         return 3
+
+
+def _window(general: Fault) -> int:
+    return min(max(int(general.parameters["window"]), 1), MAX_WINDOW)
 
 
 def is_association_request(apdu: bytes) -> bool:

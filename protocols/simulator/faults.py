@@ -44,6 +44,7 @@ class FaultKind(StrEnum):
     ACTION_UNANSWERED = "action_unanswered"  # executes the command, its answer is lost
     DOWN = "down"  # a concentrator refuses every connection
     SMALL_PDU = "small_pdu"  # agrees to short APDUs only, from its next session on
+    GENERAL_BLOCKS = "general_blocks"  # no fault: has general blocks instead of those of services
     PUSH = "push"  # no fault but a feature: pushes its readings on a schedule of business time
     # Of its HDLC link; they have no effect on other transports.
     WRONG_FCS = "wrong_fcs"  # its frames come with a wrong check sequence
@@ -60,6 +61,7 @@ PARAMETERS: dict[FaultKind, dict[str, Any]] = {
     FaultKind.DROP: {"probability": 1.0, "after_answers": 2},
     FaultKind.WRONG_IDENTITY: {"logical_device_name": "", "serial": ""},
     FaultKind.COUNTER_AHEAD: {"by": 1_000_000},
+    FaultKind.GENERAL_BLOCKS: {"window": 4},
     FaultKind.COUNTER_BEHIND: {"by": 1_000_000},
     FaultKind.DENIED: {"obis": ""},
     FaultKind.RELAY_DELAY_MS: {"delay_ms": 5000},

@@ -309,3 +309,12 @@ async def test_lost_counters_are_told_from_a_wrong_key(rig: Rig) -> None:
     assert not caught.value.retryable
     async with rig.session(1) as session:
         await session.read_identity()
+
+
+async def test_a_day_comes_through_general_blocks(rig: Rig) -> None:
+    await rig.control.set_fault(METERS[0].meter_no, "general_blocks", window=3)
+    start = NOON - timedelta(days=1)
+    async with rig.session(0) as session:
+        rows = await session.read_profile(codes.LOAD_PROFILE_1, start, NOON)
+    truth = await rig.control.rows(METERS[0].meter_no, start, NOON)
+    assert rows.energy_wh.tolist() == truth.energy_wh.tolist()
