@@ -35,6 +35,9 @@ def simulate(
         Path | None,
         typer.Option(metavar="FILE", help="A fleet (JSON) instead of one made from the numbers."),
     ] = None,
+    transport: Annotated[
+        str, typer.Option(help="How they are reached: wrapper (TCP), hdlc (TCP) or udp.")
+    ] = "wrapper",
     first_port: Annotated[
         int,
         typer.Option(min=0, max=65_535, help="Port of the first concentrator; 0: any free ports."),
@@ -55,13 +58,15 @@ def simulate(
                 f" leave {option} away"
             )
     from headend.log import configure_logging
-    from protocols.simulator.fleet import load_fleet, make_fleet
+    from protocols.simulator.fleet import load_fleet, make_fleet, read_transport
 
     configure_logging(level=global_options(context).log_level or "warning")
     if config is not None:
         fleet = load_fleet(config)
     else:
-        fleet = make_fleet(seed, concentrators, dlms, first_port=first_port)
+        fleet = make_fleet(
+            seed, concentrators, dlms, first_port=first_port, transport=read_transport(transport)
+        )
     raise typer.Exit(asyncio.run(_simulate(fleet, faults, state)))
 
 

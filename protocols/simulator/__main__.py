@@ -21,7 +21,7 @@ from typing import Any
 from headend.domain.errors import BadInput, ConfigurationError
 from protocols.simulator.control import ControlServer
 from protocols.simulator.faults import load_faults_file
-from protocols.simulator.fleet import FleetSpec, load_fleet, make_fleet
+from protocols.simulator.fleet import FleetSpec, load_fleet, make_fleet, read_transport
 from protocols.simulator.simulator import Simulator
 
 _STDIN = 0
@@ -64,7 +64,11 @@ def _fleet(options: argparse.Namespace) -> FleetSpec:
     if options.config is not None:
         return load_fleet(options.config)
     return make_fleet(
-        options.seed, options.concentrators, options.dlms, first_port=options.first_port
+        options.seed,
+        options.concentrators,
+        options.dlms,
+        first_port=options.first_port,
+        transport=read_transport(options.transport),
     )
 
 
@@ -118,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--concentrators", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first-port", type=int, default=0, help="0: the system picks ports")
+    parser.add_argument("--transport", default="wrapper", help="wrapper, hdlc or udp")
     parser.add_argument("--faults", type=Path, help="faults file (JSON)")
     parser.add_argument("--state", type=Path, help="state file to go on from; absent: none kept")
     parser.add_argument("--control", default="127.0.0.1:0", help="HOST:PORT on loopback, or a path")

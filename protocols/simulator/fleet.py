@@ -127,9 +127,7 @@ class ConcentratorSpec:
     faults: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        known = get_args(Transport)
-        unknown = f"{self.name}: transport {self.transport!r} is none of {', '.join(known)}"
-        _check(self.transport in known, unknown, "transport")
+        read_transport(self.transport)
         _check(0 <= self.port <= 65_535, f"{self.name}: port {self.port}", "port")
         for fault in self.faults:
             Fault.from_json(fault)
@@ -260,6 +258,15 @@ def make_keys(seed: int, meter_no: str) -> tuple[str, str]:
     """Return the 16-octet encryption and authentication keys of a simulated meter, as hex."""
     material = hashlib.sha256(f"keys {seed} {meter_no}".encode()).hexdigest()
     return material[:32], material[32:]
+
+
+def read_transport(text: str) -> Transport:
+    """Read a concentrator's transport; raises `BadInput` naming those there are."""
+    known: tuple[Transport, ...] = get_args(Transport)
+    for transport in known:
+        if text == transport:
+            return transport
+    raise BadInput(f"transport {text!r} is none of {', '.join(known)}", field="transport")
 
 
 def utc_text(instant: datetime) -> str:
