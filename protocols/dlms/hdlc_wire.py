@@ -179,7 +179,8 @@ class HdlcWire(asyncio.Protocol):
         """Let the connections that are ending end, then close the line."""
         if self._transport is None:
             return
-        if self.is_open and not self._idle.is_set():
+        busy = [*self._waiting, *([self._current] if self._current is not None else ())]
+        if self.is_open and busy and all(station.ending for station in busy):
             try:
                 await asyncio.wait_for(self._idle.wait(), 2 * self._timing.response_s)
             except TimeoutError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ from headend.domain.supply import SupplyAction
 from headend.ports import MeterAccess
 from protocols.dlms.conversation import Timeouts
 from protocols.dlms.driver import DlmsAdapter, DlmsLink
+from protocols.dlms.hdlc_frame import FrameKind, HdlcFrame
+from protocols.dlms.hdlc_splitter import HdlcSplitter
 from protocols.dlms.testing import MemoryCounterStore
 from protocols.simulator.business_time import US_PER_S, BusinessClock, to_us
 from protocols.simulator.faults import Fault
@@ -255,6 +258,31 @@ async def test_a_slow_meter_is_polled_until_it_answers() -> None:
         rig.fault(0, "slow", delay_ms=120)
         async with link.session(rig.access(), turn) as session:
             assert (await session.read_identity()).serial == rig.meters[0].serial
+
+
+async def test_a_meter_that_refuses_the_link_layer_is_busy(hdlc: Rig) -> None:
+    """It may serve another client; its public client is not asked, for nothing of ours left."""
+    refused: list[HdlcFrame] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        splitter = HdlcSplitter()
+        while octets := await reader.read(4096):
+            for frame in splitter.feed(octets):
+                refused.append(frame)
+                answer = HdlcFrame(FrameKind.DISCONNECTED, frame.source, frame.destination)
+                writer.write(answer.encode())
+        writer.close()
+
+    listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    link = await hdlc.adapter.open_link(f"dlms+hdlc+tcp://127.0.0.1:{port}")
+    with pytest.raises(MeterBusy, match="refuses client 1"):
+        async with link.session(hdlc.access(), turn):
+            raise AssertionError("associated with a meter that refuses")
+    assert link.is_open
+    await link.close()
+    listener.close()
+    assert [frame.kind for frame in refused] == [FrameKind.SET_NORMAL_MODE]
 
 
 async def test_a_drop_in_the_middle_of_an_answer_ends_the_link(hdlc: Rig) -> None:

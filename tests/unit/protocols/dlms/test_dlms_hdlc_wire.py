@@ -256,6 +256,14 @@ async def test_closing_waits_for_connections_that_end() -> None:
     assert not line.wire.is_open
 
 
+async def test_closing_under_a_conversation_tells_it_at_once() -> None:
+    line = Line()
+    line.begin(1)
+    async with asyncio.timeout(DEADLINE_S):
+        await line.wire.close()
+    assert [meter for meter, _ in line.faults] == [1]
+
+
 async def test_closing_waits_for_nobody_forever() -> None:
     line = Line(response_s=SOON_S)
     line.begin(1)
