@@ -1,4 +1,4 @@
-"""Which inspector serves which endpoint: the one place that knows the protocols of the shell's tools.
+"""Which inspector serves which endpoint: all that the shell's tools know of protocols.
 
 A further protocol joins by one entry; commands never learn of it. No database is needed.
 """

@@ -180,6 +180,14 @@ class InstalledMeter:
     failures_in_row: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class InstalledDevice:
+    """A meter that serves a usage point now, by the names that people know."""
+
+    meter_no: str
+    usage_point_no: str
+
+
 class RegistryRepository(Protocol):
     """Stores places, devices, customers and links.
 
@@ -209,6 +217,13 @@ class RegistryRepository(Protocol):
 
     async def meter_access(self, meter_id: int) -> MeterAccessRecord:
         """Return how to reach the meter; raises `NotFound`."""
+        ...
+
+    async def find_installed(self, identity: MeterIdentity, at: datetime) -> InstalledDevice | None:
+        """Return the meter with this name or serial that is installed at or after an instant.
+
+        An empty name or serial matches nothing.
+        """
         ...
 
     async def installed_meter(self, meter_id: int, at: datetime) -> InstalledMeter | None:

@@ -13,6 +13,7 @@ from psycopg import sql
 from headend.domain.errors import NotFound
 from headend.domain.reading import MeterIdentity
 from headend.ports.registry import (
+    InstalledDevice,
     InstalledMeter,
     MeterAccessRecord,
     NewAccount,
@@ -74,6 +75,14 @@ class PostgresRegistryRepository:
             raise NotFound(f"there is no meter {meter_id}", field="meter_id")
         keys = await self._keys([meter_id])
         return _access(row, keys.get(meter_id, {}))
+
+    async def find_installed(self, identity: MeterIdentity, at: datetime) -> InstalledDevice | None:
+        cursor = await self._connection.execute(
+            _QUERIES["find_installed"],
+            {"name": identity.logical_device_name, "serial": identity.serial, "at": at},
+        )
+        row = await cursor.fetchone()
+        return None if row is None else InstalledDevice(row["meter_no"], row["usage_point_no"])
 
     async def installed_meter(self, meter_id: int, at: datetime) -> InstalledMeter | None:
         found = await self._installed("installed_meter", {"meter_id": meter_id, "at": at})

@@ -302,6 +302,17 @@ left join meter_contact h using (meter_id)
 where m.meter_id = %(meter_id)s
   and i.valid_from <= %(at)s and (i.valid_to is null or i.valid_to > %(at)s)
 
+-- name: find_installed
+select m.meter_no, u.usage_point_no
+from meter m
+join meter_installation i using (meter_id)
+join usage_point u using (usage_point_id)
+where ((m.logical_device_name = %(name)s and %(name)s <> '')
+       or (m.serial = %(serial)s and %(serial)s <> ''))
+  and (i.valid_to is null or i.valid_to > %(at)s)
+order by i.valid_from desc
+limit 1
+
 -- name: concentrator_ids
 select concentrator_id from concentrator order by concentrator_id
 
