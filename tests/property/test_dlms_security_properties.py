@@ -165,6 +165,7 @@ def mutate(octets: bytes, kind: str, where: int, what: int) -> bytes:
     return octets + bytes((what,))
 
 
+NOISE = st.lists(st.binary(max_size=60), max_size=6)
 MUTATION = st.tuples(
     st.sampled_from(["flip", "cut", "insert", "append"]), st.integers(0, 4000), st.integers(1, 255)
 )
@@ -205,9 +206,7 @@ def test_a_mutated_message_gives_a_declared_error_or_a_refusal(
     assert len(objects.invoked) <= 1
 
 
-@given(
-    st.sampled_from(MANNERS), st.lists(st.binary(max_size=60), max_size=6), st.binary(max_size=3)
-)
+@given(st.sampled_from(MANNERS), NOISE, st.binary(max_size=3))
 @settings(max_examples=200, deadline=None)
 def test_a_server_answers_any_bytes_in_any_state(
     manner: Manner, noise: list[bytes], head: bytes
