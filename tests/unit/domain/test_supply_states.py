@@ -36,7 +36,7 @@ def test_only_the_table_allows_a_move(old: OrderState, new: OrderState) -> None:
 
 def test_every_state_has_its_row_and_its_group() -> None:
     assert set(TRANSITIONS) == set(OrderState)
-    assert OPEN | FINAL == set(OrderState)
+    assert set(OrderState) == OPEN | FINAL
     assert IN_FLIGHT | UNSENT < OPEN
     assert not IN_FLIGHT & UNSENT
 
