@@ -3,7 +3,8 @@
 A nonce is a system title and a counter, so counters are kept per key and title: one meter's key
 serves one meter, and a key that several meters share gets one sequence for all. The file holds
 fingerprints, never keys. Counters are reserved, and the file is on the disk, before the first of
-them is used; a lock keeps two commands apart. A crash costs what was reserved and not used.
+them is used; a lock keeps two commands apart. What a conversation left unused is given back when
+it ends; a crash costs it.
 
 The title of this installation is drawn once. It is not that of the head-end's own collection, so
 that both may talk to a meter with the same key and never use one nonce twice.
@@ -24,7 +25,7 @@ from typing import Any
 
 from headend.configuration import prepare_state_dir
 from headend.domain.errors import ConfigurationError
-from headend.ports import CounterStore
+from headend.ports.inspection import ToolCounters
 
 FILE_NAME = "meter-counters.json"
 TITLE_PREFIX = b"AHT"  # not a registered manufacturer; the head-end's collection has another
@@ -52,7 +53,7 @@ class CounterFile:
 
     def counters(
         self, key: bytes, *, system_title: bytes, first: int | None = None
-    ) -> CounterStore:
+    ) -> ToolCounters:
         """Return the counters of one key under one title."""
         material = b"invocation counters of " + system_title + key
         return _KeyCounters(self, hashlib.sha256(material).hexdigest()[:24], first, self._note)
@@ -78,7 +79,7 @@ class CounterFile:
 
 
 class _KeyCounters:
-    """`CounterStore` of one key; meter, client and key id do not tell its counters apart."""
+    """`ToolCounters` of one key; meter, client and key id do not tell its counters apart."""
 
     def __init__(
         self, file: CounterFile, name: str, first: int | None, note: Callable[[str], None]
@@ -104,6 +105,12 @@ class _KeyCounters:
         with self._file._locked() as document:
             entry = _entry(document, self._name)
             entry["next"] = max(entry.get("next", FIRST_COUNTER), counter)
+
+    async def give_back(self, first_unused: int, limit: int) -> None:
+        with self._file._locked() as document:
+            entry = _entry(document, self._name)
+            if entry.get("next") == limit and first_unused < limit:
+                entry["next"] = first_unused
 
     async def check_received(
         self, meter_id: int, client_address: int, key_id: str, counter: int

@@ -26,7 +26,7 @@ from headend.cli.meter_tools import (
     parse_time,
     prepare,
 )
-from headend.cli.tables import show_table, show_values
+from headend.cli.tables import show_table
 
 if TYPE_CHECKING:
     from headend.ports.inspection import (
@@ -83,8 +83,7 @@ def read(
     if as_json:
         typer.echo(to_json([_reading_document(reading) for reading in readings]))
     else:
-        rows = [(r.obis, _shown(r.value), r.unit, r.time or "", r.problem or "") for r in readings]
-        show_table("Objects", ("OBIS", "value", "unit", "time", "problem"), rows)
+        _show_readings(readings)
     refused = [reading for reading in readings if reading.problem is not None]
     for reading in refused:
         typer.echo(f"headend: refused: {reading.detail}", err=True)
@@ -144,7 +143,7 @@ def events(
     if as_json:
         typer.echo(to_json([_event_document(event) for event in found]))
         return
-    rows = [(_shown(e.time), e.log, _shown(e.code), _others(e)) for e in found]
+    rows = [(_shown(e.time), e.log, str(_shown(e.code)), _others(e)) for e in found]
     show_table("Events", ("time", "log", "code", "captured"), rows)
 
 
@@ -174,6 +173,19 @@ def _reading_document(reading: ObjectReading) -> dict[str, Any]:
     return document
 
 
+def _show_readings(readings: Sequence[ObjectReading]) -> None:
+    columns: dict[str, list[object]] = {
+        "OBIS": [r.obis for r in readings],
+        # Identifiers are no amounts: only numbers with a unit get their digits grouped.
+        "value": [_shown(r.value) if r.unit else str(_shown(r.value)) for r in readings],
+        "unit": [r.unit for r in readings],
+        "time": [r.time or "" for r in readings],
+        "problem": [r.problem or "" for r in readings],
+    }
+    kept = [name for name in columns if name in ("OBIS", "value") or any(columns[name])]
+    show_table("Objects", kept, list(zip(*(columns[name] for name in kept), strict=True)))
+
+
 def _profile_json(table: ProfileReading) -> str:
     """Return the document with a row on each line: a day has 96 of them."""
     rows = ",\n  ".join(to_json(list(row), indent=None) for row in table.rows)
@@ -198,10 +210,7 @@ def _count_rows(table: ProfileReading) -> str:
     period = timedelta(seconds=table.period_s)
     if not period or len(times) < 2:
         return text
-    missing = sum(
-        max(round((after - before) / period) - 1, 0)
-        for before, after in pairwise(times)
-    )
+    missing = sum(max(round((after - before) / period) - 1, 0) for before, after in pairwise(times))
     every = f"every {table.period_s // 60} min" if table.period_s % 60 == 0 else str(period)
     return f"{text} {every}, {missing} missing between them"
 
@@ -268,7 +277,7 @@ def _show_summary(summary: MeterSummary) -> None:
     for name, value in summary.facts.items():
         shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         facts[name.replace("_", " ")] = shown
-    show_values("Meter", facts)
+    show_table("Meter", ("what", "says"), list(facts.items()))
 
 
 def ahead(seconds: float) -> str:

@@ -172,6 +172,17 @@ class Secrets:
     explicit: bool = False
 
 
+class ToolCounters(CounterStore, Protocol):
+    """The counters of one key, in the hands of one conversation after the other."""
+
+    async def give_back(self, first_unused: int, limit: int) -> None:
+        """Hand out ``[first_unused, limit)`` again, which were reserved and certainly not used.
+
+        Does nothing when others were reserved meanwhile.
+        """
+        ...
+
+
 class CounterKeeper(Protocol):
     """Keeps invocation counters between conversations, without a database."""
 
@@ -181,7 +192,7 @@ class CounterKeeper(Protocol):
 
     def counters(
         self, key: bytes, *, system_title: bytes, first: int | None = None
-    ) -> CounterStore:
+    ) -> ToolCounters:
         """Return the counters of one key under one title; none below ``first`` is given out."""
         ...
 

@@ -16,7 +16,12 @@ from zoneinfo import ZoneInfo
 
 from headend.domain.diagnosis import Diagnosed, Diagnosis
 from headend.domain.errors import BadInput, HeadEndError
-from headend.ports.inspection import InspectionOptions, MeterInspection, Secrets
+from headend.ports.inspection import (
+    InspectionOptions,
+    MeterInspection,
+    Secrets,
+    ToolCounters,
+)
 from protocols.dlms.conversation import Timeouts
 from protocols.dlms.counter_recovery import CounterRaise
 from protocols.dlms.driver import DlmsAdapter, DlmsLink
@@ -52,6 +57,7 @@ class DlmsInspector:
 
     def __init__(self, options: InspectionOptions) -> None:
         self._options = options
+        self._raised: list[CounterRaise] = []
 
     def is_local(self, endpoint: str) -> bool:
         """Tell whether the endpoint is on this machine's loopback interface."""
@@ -70,7 +76,7 @@ class DlmsInspector:
         url = _with_secrets(endpoint, options)
         where = parse_endpoint(url)
         model = _model_of(where, options)
-        adapter = self._make_adapter(where)
+        adapter, counters = self._make_adapter(where)
         knocker = _make_knocker(where, url, options)
         try:
             link = await adapter.open_link(url)
@@ -78,11 +84,15 @@ class DlmsInspector:
             raise _diagnosed(fault, explain_connection(fault, knocker.where)) from fault
         try:
             async with _session(link, where, model, knocker, options) as inspection:
+                self._tell_raises()
                 yield inspection
         finally:
             await link.close()
+            block = adapter.shared.counters.of(where.access()).block
+            if block.limit:
+                await counters.give_back(block.next_counter, block.limit)
 
-    def _make_adapter(self, where: DlmsEndpoint) -> DlmsAdapter:
+    def _make_adapter(self, where: DlmsEndpoint) -> tuple[DlmsAdapter, ToolCounters]:
         options, key = self._options, where.encryption_key
         needs_title = key is not None or where.authentication == "sha256"
         title = where.system_title or (options.keeper.system_title() if needs_title else _NO_TITLE)
@@ -92,21 +102,28 @@ class DlmsInspector:
         legacy = MECHANISMS[where.authentication] in LEGACY_MECHANISMS
         if legacy:
             options.note(f"auth={where.authentication} is broken: use it for legacy meters only")
-        return DlmsAdapter(
+        adapter = DlmsAdapter(
             counters,
             _RealClock(),
             system_title=title,
             timeouts=_timeouts(options.timeout_s),
             allow_legacy=legacy,
-            on_raise=self._tell_raise,
+            on_raise=self._note_raise,
             tap=_make_tap(where, options),
         )
+        return adapter, counters
 
-    async def _tell_raise(self, raised: CounterRaise) -> None:
-        self._options.note(
-            f"the meter's counter was ahead: ours was raised from {raised.before} to"
-            f" {raised.after} ({raised.cause})"
-        )
+    async def _note_raise(self, raised: CounterRaise) -> None:
+        self._raised.append(raised)
+
+    def _tell_raises(self) -> None:
+        """Tell which counters were raised, once it is seen that this was what was wrong."""
+        for raised in self._raised:
+            self._options.note(
+                f"the meter's counter was ahead: ours was raised from {raised.before} to"
+                f" {raised.after} ({raised.cause})"
+            )
+        self._raised.clear()
 
 
 @asynccontextmanager
