@@ -25,6 +25,7 @@ import numpy.typing as npt
 from headend.domain.reading import Int64Array
 from protocols.dlms import data as d
 from protocols.dlms import xdr
+from protocols.dlms.clock_column import CLOCK_FIELDS, NO_INSTANT, local_seconds
 from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.errors import MalformedData
 
@@ -33,9 +34,8 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 CLOCK_SIZE = 12  # octets of a date-time
 MAX_COLUMNS = 255
 _FIRST_WINDOW = 128  # rows compared at once with a new layout; grows while they fit
-_FIRST_YEAR = 1970
-_LAST_YEAR = 2136
-_DAY_S = 86_400
+_TILE_ROWS = 64
+_MANY = 16_384  # octets from which on comparing by tiles is worth its second call
 
 # Data tag -> (numpy format, octets) of what a column can hold as a number.
 _NUMBER_FORMATS = {
@@ -43,11 +43,8 @@ _NUMBER_FORMATS = {
     20: ">i8", 21: ">u8", 22: "u1", 23: ">f4", 24: ">f8",
 }  # fmt: skip
 _FLOAT_TAGS = frozenset((23, 24))
-_CLOCK_FIELDS = [
-    ("year", ">u2"), ("month", "u1"), ("day", "u1"), ("weekday", "u1"), ("hour", "u1"),
-    ("minute", "u1"), ("second", "u1"), ("hundredths", "u1"), ("deviation", ">i2"),
-    ("status", "u1"),
-]  # fmt: skip
+_UNSIGNED_64 = 21
+_PLAIN_NUMBERS = frozenset(_NUMBER_FORMATS) - {_UNSIGNED_64}  # whatever they hold fits a column
 
 
 @dataclass(slots=True)
@@ -88,25 +85,27 @@ def decode_buffer(octets: bytes) -> ProfileTable:
 def decode_buffers(buffers: Sequence[bytes]) -> ProfileTable:
     """Decode several buffers of meters of one model in one go, their rows one after the other."""
     bodies: list[bytes] = []
-    counts = [0]
+    counts, sizes = [0], [0]
     for octets in buffers:
-        if octets[:1] == bytes((d.TAG_COMPACT_ARRAY,)):
+        tag = octets[0] if octets else -1
+        if tag == d.TAG_COMPACT_ARRAY:
             octets = _expand_compact(octets)
-        if octets[:1] != bytes((d.TAG_ARRAY,)):
+        elif tag != d.TAG_ARRAY:
             raise MalformedData("a profile buffer that is no array")
         try:
             count, position = xdr.decode_length(octets, 1)
         except IndexError:
             raise MalformedData("a profile buffer is cut short") from None
-        if count * 2 > len(octets) - position or (count == 0 and position != len(octets)):
-            raise MalformedData(f"{count} rows announced in {len(octets) - position} octets")
-        # A whole row more or less must not be balanced by another buffer: check each end.
+        size = len(octets) - position
+        if count * 2 > size or (count == 0 and size):
+            raise MalformedData(f"{count} rows announced in {size} octets")
         counts.append(count)
-        bodies.append(octets[position:] if position else octets)
-    starts = np.cumsum(np.asarray(counts, dtype=np.int64))
+        sizes.append(size)
+        bodies.append(octets[position:])
+    # A whole row more or less must not be balanced by another buffer: check each end.
+    starts = np.asarray(counts, dtype=np.int64).cumsum()
     body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
-    ends = np.cumsum([0] + [len(part) for part in bodies])
-    segments = _scan(body, starts, ends)
+    segments = _scan(body, starts, np.asarray(sizes, dtype=np.int64).cumsum())
     return ProfileTable(_fill(body, segments, int(starts[-1])), starts)
 
 
@@ -152,8 +151,8 @@ class _Layout:
     size: int
     tags: tuple[int, ...]
     dtype: np.dtype[Any]
-    skeleton: npt.NDArray[np.uint8]  # the fixed octets in place, zero elsewhere
-    mask: npt.NDArray[np.uint8]  # 255 where an octet is fixed
+    tile: npt.NDArray[np.uint8]  # `_TILE_ROWS` rows of the fixed octets in place, zero elsewhere
+    tile_mask: npt.NDArray[np.uint8]  # 255 where an octet is fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +175,14 @@ def _scan(body: bytes, starts: Int64Array, ends: Int64Array) -> list[_Segment]:
         if segments and len(layout.tags) != len(segments[0].layout.tags):
             raise MalformedData("rows of different width in one profile")
         room = min((size - position) // layout.size, rows - row, window)
-        block = octets[position : position + room * layout.size].reshape(room, layout.size)
-        differs = ((block & layout.mask) != layout.skeleton).any(axis=1)
-        count = int(differs.argmax()) if differs.any() else room
+        count = _count_alike(octets[position : position + room * layout.size], layout)
         # Where layouts alternate, looking far ahead each time would take quadratic time.
         window = _FIRST_WINDOW if count < room else window * 8
-        segments.append(_Segment(row, count, position, layout))
+        last = segments[-1] if segments else None
+        if last is not None and last.layout is layout:
+            segments[-1] = _Segment(last.first_row, last.count + count, last.offset, layout)
+        else:
+            segments.append(_Segment(row, count, position, layout))
         row += count
         position += count * layout.size
     if position != size:
@@ -189,6 +190,30 @@ def _scan(body: bytes, starts: Int64Array, ends: Int64Array) -> list[_Segment]:
     if len(starts) > 2:
         _check_ends(segments, starts, ends)
     return segments
+
+
+def _count_alike(octets: npt.NDArray[np.uint8], layout: _Layout) -> int:
+    """Return how many rows from the first one on have their fixed octets where it has them."""
+    size = layout.size
+    # numpy works much faster through rows as long as the tile, but one call less is faster yet.
+    tiled = octets.size // layout.tile.size * layout.tile.size if octets.size >= _MANY else 0
+    if tiled:
+        alike = _count_same(octets[:tiled], layout.tile_mask, layout.tile) // size
+        if alike * size < tiled:
+            return alike
+    rest = octets[tiled:]
+    return (tiled + _count_same(rest, layout.tile_mask[:size], layout.tile[:size])) // size
+
+
+def _count_same(
+    octets: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], wanted: npt.NDArray[np.uint8]
+) -> int:
+    """Return how many octets come before the first that differs from the repeated pattern."""
+    if not octets.size:
+        return 0
+    differs = ((octets.reshape(-1, mask.size) & mask) != wanted).ravel()
+    first = int(differs.argmax())
+    return first if differs[first] else differs.size
 
 
 def _check_ends(segments: list[_Segment], starts: Int64Array, ends: Int64Array) -> None:
@@ -265,9 +290,10 @@ def _make_layout(
         if not part:
             formats.append(f"V{width}")
         else:
-            formats.append(_CLOCK_FIELDS if is_clock else _NUMBER_FORMATS[tag])  # type: ignore[arg-type]
+            formats.append(CLOCK_FIELDS if is_clock else _NUMBER_FORMATS[tag])  # type: ignore[arg-type]
     spec: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
-    return _Layout(size, tuple(tags), np.dtype(spec), skeleton, mask)
+    tiles = np.tile(skeleton, _TILE_ROWS), np.tile(mask, _TILE_ROWS)
+    return _Layout(size, tuple(tags), np.dtype(spec), *tiles)
 
 
 # --- filling ---------------------------------------------------------------------------------
@@ -287,17 +313,24 @@ def _fill(body: bytes, segments: list[_Segment], rows: int) -> tuple[Column, ...
 def _fill_column(
     index: int, segments: list[_Segment], parts: list[npt.NDArray[Any]], rows: int
 ) -> Column:
-    kinds = {segment.layout.tags[index] for segment in segments} - {d.TAG_NULL}
-    null = np.zeros(rows, dtype=np.bool_)
+    name, null = f"c{index}", np.zeros(rows, dtype=np.bool_)
     values: npt.NDArray[Any]
+    if len(segments) == 1:
+        # All rows alike, as nearly always: converted in place, without a copy before it.
+        tag = segments[0].layout.tags[index]
+        if tag == d.TAG_DATE_TIME:
+            return _fill_clock(parts[0][name], null)
+        if tag in _PLAIN_NUMBERS:
+            values = parts[0][name].astype(np.float64 if tag in _FLOAT_TAGS else np.int64)
+            return Column(values, ~null, null)
+    kinds = {segment.layout.tags[index] for segment in segments} - {d.TAG_NULL}
     clocks: npt.NDArray[Any] | None = None
     if kinds == {d.TAG_DATE_TIME}:
-        values = clocks = np.zeros(rows, dtype=_CLOCK_FIELDS)
+        values = clocks = np.zeros(rows, dtype=CLOCK_FIELDS)
     elif kinds & {-1, d.TAG_DATE_TIME}:
         values = np.empty(rows, dtype=object)
     else:
         values = np.zeros(rows, dtype=np.float64 if kinds & _FLOAT_TAGS else np.int64)
-    name = f"c{index}"
     for segment, part in zip(segments, parts, strict=True):
         here = slice(segment.first_row, segment.first_row + segment.count)
         tag = segment.layout.tags[index]
@@ -306,7 +339,7 @@ def _fill_column(
         elif values.dtype == object:
             values[here] = _decode_each(part[name], tag)
         else:
-            if tag == 21 and values.dtype == np.int64 and (part[name] > 2**63 - 1).any():
+            if tag == _UNSIGNED_64 and values.dtype == np.int64 and (part[name] > 2**63 - 1).any():
                 raise MalformedData("a value beyond what an int64 holds")
             values[here] = part[name]
     if clocks is None:
@@ -320,30 +353,12 @@ def _decode_each(part: npt.NDArray[Any], tag: int) -> list[Any]:
     return [value.tobytes() if tag == d.TAG_DATE_TIME else value.item() for value in part]
 
 
-def _month_table() -> tuple[Int64Array, Int64Array]:
-    """Return seconds since 1970 at which each month begins, and how many days it has."""
-    months = np.arange(f"{_FIRST_YEAR}-01", f"{_LAST_YEAR + 1}-02", dtype="datetime64[M]")
-    days = months.astype("datetime64[D]").astype(np.int64)
-    return days[:-1] * _DAY_S, np.diff(days)
-
-
-_MONTH_START_S, _MONTH_DAYS = _month_table()
-
-
 def _fill_clock(clock: npt.NDArray[Any], null: BoolArray) -> Column:
-    """Compute local seconds; a second that is not specified counts as 0."""
-    year, month, day = clock["year"].astype(np.int64), clock["month"], clock["day"]
-    hour, minute, second = clock["hour"], clock["minute"], clock["second"]
-    second = np.where(second == 0xFF, 0, second)
-    index = (year - _FIRST_YEAR) * 12 + month - 1
-    valid = (month - 1 < 12) & (year >= _FIRST_YEAR) & (year <= _LAST_YEAR)
-    index = np.where(valid, index, 0)
-    valid &= (day >= 1) & (day <= _MONTH_DAYS[index])
-    valid &= (hour < 24) & (minute < 60) & (second < 60)
-    of_day = hour.astype(np.int64) * 3600 + minute.astype(np.int64) * 60 + second
-    local_s = _MONTH_START_S[index] + (day.astype(np.int64) - 1) * _DAY_S + of_day
+    local_s = local_seconds(clock)
+    present = (local_s != NO_INSTANT) & ~null
+    local_s[~present] = 0
     deviation, status = clock["deviation"].astype(np.int64), clock["status"].astype(np.int64)
-    return Column(np.where(valid, local_s, 0), valid & ~null, null, deviation, status)
+    return Column(local_s, present, null, deviation, status)
 
 
 def _expand_compact(octets: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""``headend bench dlms``: decoding, sessions and memory of the DLMS stack."""
