@@ -6,6 +6,7 @@ alternate meet the same disturbances, so that their ratio is steadier than eithe
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import statistics
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
+
+import structlog
 
 WARM_UPS = 2
 NS_PER_S = 1_000_000_000
@@ -78,6 +81,17 @@ def on_core(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def silent_logs() -> Iterator[None]:
+    """Drop what is logged through structlog in the block, however it was configured."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def two_cores() -> tuple[int | None, int | None]:

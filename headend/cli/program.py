@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
+from headend.cli.bench import bench
 from headend.cli.context import GlobalOptions, LevelName
 from headend.cli.daily import collect, decide, settle
 from headend.cli.demo import demo
@@ -76,6 +77,7 @@ app.command(short_help="Charge what was used on a day.")(settle)
 app.command(short_help="Decide who is warned and who is cut.")(decide)
 app.command(short_help="Run simulated meters for any DLMS client.")(simulate)
 app.add_typer(meter, name="meter", short_help="Diagnose one meter, decode what one sent.")
+app.add_typer(bench, name="bench", short_help="Measure this machine and release.")
 app.add_typer(importing, name="import", short_help="Bring in tariffs, places, meters, customers.")
 
 

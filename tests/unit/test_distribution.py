@@ -81,7 +81,7 @@ def test_locks_are_hashed_and_name_no_index(name: str) -> None:
     blocks = re.split(r"\n(?=\S)", text.strip())
     assert blocks
     for block in blocks:
-        assert re.match(r"[A-Za-z0-9._-]+==\S+ \\\n", block), block.splitlines()[0]
+        assert re.match(r"[A-Za-z0-9._-]+==\S+( ; [^\n]+)? \\\n", block), block.splitlines()[0]
         assert "--hash=sha256:" in block
 
 

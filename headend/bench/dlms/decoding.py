@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from headend.bench.dlms.peers import Decode, PeerMissing, cosem_decoder, gurux_decoders
+from headend.bench.dlms.peers import Decode, PeerMissing, cosem_decoder, gurux_decoder
 from headend.bench.dlms.samples import make_profiles
 from headend.bench.measure import Contestant, Figures, race
 from protocols.dlms.profile_buffer import decode_buffer, decode_buffers
@@ -46,7 +46,7 @@ def _add_peers(
     contestants: dict[str, Contestant], profiles: Sequence[bytes], found: Figures
 ) -> list[str]:
     names = []
-    for name, make in (("dlms_cosem", cosem_decoder), ("gurux", lambda: gurux_decoders()[0])):
+    for name, make in (("dlms_cosem", cosem_decoder), ("gurux", gurux_decoder)):
         try:
             decode = make()
         except PeerMissing as missing:
@@ -59,8 +59,8 @@ def _add_peers(
     return names
 
 
-def _loop(decode: Decode, profiles: Sequence[bytes]) -> Decode:
-    def run(_octets: bytes = b"") -> None:
+def _loop(decode: Decode, profiles: Sequence[bytes]) -> Callable[[], None]:
+    def run() -> None:
         for octets in profiles:
             decode(octets)
 

@@ -11,9 +11,9 @@ import asyncio
 import time
 
 from headend.bench.dlms.meters import BenchMeters
-from headend.domain.errors import MeterUnreachable
-from protocols.dlms.link import Wire
+from protocols.dlms.driver import DlmsAdapter, DlmsLink
 from protocols.dlms.server import ServerSession
+from protocols.dlms.transport import WrapperTransport
 from protocols.dlms.wrapper import WrapperSplitter, encode_frame
 from protocols.dlms.wrapper_route import DirectRoute
 from protocols.dlms.wrapper_wire import TcpWire
@@ -71,16 +71,8 @@ class _LoopbackTransport(asyncio.Transport):
             self._loop.call_soon(self._protocol.connection_lost, None)
 
 
-class LoopbackPlace:
-    """A `Transport` that leads to meters in memory."""
-
-    def __init__(self, meters: LoopbackMeters) -> None:
-        self._meters = meters
-
-    async def open(self, timeouts: object) -> Wire:
-        """Return a wire to them."""
-        wire = TcpWire("memory", DirectRoute())
-        wire.connection_made(_LoopbackTransport(wire, self._meters))
-        if not wire.is_open:
-            raise MeterUnreachable("the loopback did not open")
-        return wire
+async def open_loopback(adapter: DlmsAdapter, meters: LoopbackMeters) -> DlmsLink:
+    """Return a link to meters in memory; it cannot connect a second time."""
+    wire = TcpWire("memory", DirectRoute())
+    wire.connection_made(_LoopbackTransport(wire, meters))
+    return DlmsLink(adapter, wire, WrapperTransport("memory", 0, False, DirectRoute()))

@@ -61,7 +61,7 @@ def _allow_files(wanted: int) -> None:
         )
 
 
-async def _measure(port: int, sessions: int) -> int:
+async def _measure(port: int, sessions: int, opened: AsyncExitStack) -> int:
     """Return the octets that open sessions added to this process."""
     adapter = make_adapter()
     link = await adapter.open_link(f"dlms+tcp://127.0.0.1:{port}")
@@ -70,18 +70,17 @@ async def _measure(port: int, sessions: int) -> int:
     await link.close()
     gc.collect()
     before = _resident()
-    async with AsyncExitStack() as opened:
-        work = iter(range(1, sessions + 1))
+    work = iter(range(1, sessions + 1))
 
-        async def keep_opening() -> None:
-            for address in work:
-                await _open(adapter, port, address, opened)
+    async def keep_opening() -> None:
+        for address in work:
+            await _open(adapter, port, address, opened)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
-                group.create_task(keep_opening())
-        gc.collect()
-        return _resident() - before
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_AT_ONCE):
+            group.create_task(keep_opening())
+    gc.collect()
+    return _resident() - before
 
 
 async def _open(adapter: DlmsAdapter, port: int, address: int, opened: AsyncExitStack) -> None:
@@ -97,5 +96,13 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+async def _report(port: int, sessions: int) -> None:
+    async with AsyncExitStack() as opened:
+        print(json.dumps({"bytes": await _measure(port, sessions, opened)}), flush=True)
+        # The meters forget when their connections close; releasing thousands of sessions one by
+        # one would take longer than measuring them.
+        os._exit(0)
+
+
 if __name__ == "__main__":
-    print(json.dumps({"bytes": asyncio.run(_measure(int(sys.argv[1]), int(sys.argv[2])))}))
+    asyncio.run(_report(int(sys.argv[1]), int(sys.argv[2])))

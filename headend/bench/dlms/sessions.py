@@ -9,14 +9,19 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from headend.bench.dlms.aes import measure_aes
 from headend.bench.dlms.client import make_adapter, run_session
-from headend.bench.dlms.loopback import LoopbackMeters, LoopbackPlace
+from headend.bench.dlms.loopback import LoopbackMeters, open_loopback
 from headend.bench.dlms.meters import running_meters
-from headend.bench.dlms.peers import CosemSessions, PeerMissing
+from headend.bench.dlms.peers import PeerMissing, cosem_sessions
 from headend.bench.dlms.samples import METER
-from headend.bench.measure import Figures, on_core, two_cores
+from headend.bench.measure import Figures, on_core, silent_logs, two_cores
 from protocols.dlms.driver import DlmsAdapter, DlmsLink
+
+if TYPE_CHECKING:
+    from headend.bench.dlms.cosem_peer import CosemSessions
 
 ROUNDS = 25
 _OURS = 12  # sessions in a round
@@ -34,12 +39,12 @@ def measure_session_cpu(*, rounds: int = ROUNDS) -> Figures:
     figure = "session_cpu_vs_dlms_cosem"
     ours, theirs = LoopbackMeters(), LoopbackMeters()
     try:
-        peer: CosemSessions | None = CosemSessions(theirs.answer)
+        peer: CosemSessions | None = cosem_sessions(theirs.answer)
     except PeerMissing as missing:
         peer, found.missing[figure] = None, str(missing)
     taken: dict[str, list[float]] = {"ours": [], "theirs": []}
-    with asyncio.Runner() as runner:
-        link = runner.run(_open_loopback(ours))
+    with asyncio.Runner() as runner, silent_logs():
+        link = runner.run(open_loopback(make_adapter(), ours))
         runner.run(_run_many(link, _WARM_UP))
         if peer is not None:
             peer.run()
@@ -64,6 +69,7 @@ def measure_throughput(*, sessions: int = SESSIONS) -> Figures:
     with running_meters(meter_core) as port, on_core(client_core):
         run = asyncio.run(_run_concurrently(port, sessions))
     found.figures["sessions_per_s"] = sessions / run.wall_s
+    found.figures["session_share_aes"] = run.aes_s / (run.cpu_s / sessions)
     found.figures["session_share_syscalls"] = run.system_s / run.cpu_s
     found.details["session_cpu_on_sockets_us"] = run.cpu_s / sessions * 1e6
     found.details["client_core_busy"] = run.cpu_s / run.wall_s
@@ -75,11 +81,7 @@ class _Run:
     wall_s: float
     cpu_s: float
     system_s: float
-
-
-async def _open_loopback(meters: LoopbackMeters) -> DlmsLink:
-    adapter, place = make_adapter(), LoopbackPlace(meters)
-    return DlmsLink(adapter, await place.open(adapter.timeouts), place)
+    aes_s: float  # of one session
 
 
 async def _run_many(link: DlmsLink, count: int) -> None:
@@ -116,8 +118,9 @@ async def _run_concurrently(port: int, sessions: int) -> _Run:
         await _share_out(links, iter(range(sessions)))
         wall_s = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
+        aes_s = await measure_aes(lambda: run_session(links[0], METER))
     system_s = after.ru_stime - before.ru_stime
-    return _Run(wall_s, after.ru_utime - before.ru_utime + system_s, system_s)
+    return _Run(wall_s, after.ru_utime - before.ru_utime + system_s, system_s, aes_s)
 
 
 async def _open_link(adapter: DlmsAdapter, port: int, opened: AsyncExitStack) -> DlmsLink:
