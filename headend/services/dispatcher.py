@@ -207,8 +207,8 @@ class Dispatcher:
         progress, current = Progress(), order
 
         async def last_look() -> None:
-            if order.action is not SupplyAction.DISCONNECT:
-                return
+            # A payment or a hold may have come since the claim, or somebody may have found that
+            # it is not safe to close.
             async with self._parts.store.transaction() as uow:
                 reasons, _ = await self._judge(uow, order)
             if reasons:

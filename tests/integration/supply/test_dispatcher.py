@@ -422,3 +422,30 @@ async def test_what_we_opened_ourselves_is_never_called_local(street: Any, desk:
         )
     assert placed is None
     assert street.restraints(home) == []
+
+
+async def test_nothing_closes_onto_a_restraint_placed_while_it_was_being_sent(
+    street: Any, desk: Any, adapter: FakeMeterAdapter
+) -> None:
+    home = street.home()
+    await cut(desk, home)
+    street.set_balance(home, 100)
+    async with desk.store.transaction() as uow:
+        order = await desk.control.clear_arrears(
+            uow, account_id=home.account_id, usage_point_id=home.usage_point_id, payment_id=6,
+            actor="system",
+        )  # fmt: skip
+
+    def find_it_unsafe(_: int, request: str) -> None:
+        if request == "relay":
+            street.run(
+                "insert into restraint (usage_point_id, kind, placed_at, placed_by, evidence)"
+                " values (%s, 'unsafe', %s, 'crew', 'smoke') on conflict do nothing",
+                (home.usage_point_id, desk.clock.now()),
+            )
+
+    adapter.before_request = find_it_unsafe
+    await desk.work()
+    assert street.order(order.order_id)["refusal_codes"] == ["restraint_remains"]
+    assert "switch reconnect" not in adapter.asked(home.number)
+    assert not home.meter.output_state
