@@ -389,8 +389,8 @@ async def test_the_last_two_restraints_lifted_at_once_still_get_power_back(
                 payment_id=5, actor="system",
             )  # fmt: skip
             cleared.set()
-            while not street.someone_waits_for_a_lock() and not lifted.is_set():
-                await asyncio.sleep(0)
+            while not street.someone_waits_for_a_lock() and not lifted.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0)  # only the database knows who waits
 
     async def lift() -> None:
         await cleared.wait()

@@ -10,8 +10,8 @@ from datetime import date
 
 import pytest
 
-from headend.process import ProcessWatch, name_process
 from headend.jobs.work import as_record
+from headend.process import ProcessWatch, name_process
 
 
 def test_every_start_has_a_name_of_its_own() -> None:
