@@ -1,9 +1,8 @@
 """A column of COSEM date-times to seconds, by table and many at once.
 
 A date-time names an instant of its local time when its date is in the calendar and its hour and
-minute are specified. Tables give the seconds of every (month, day) and (hour, minute) as they are
-sent, so that nothing is compared but the sum; octets that name no instant add more than any others
-could make up for.
+minute are specified. Tables give the seconds of every part as it is sent, so that nothing but the
+sum is compared; octets that name no instant take away more than any others could make up for.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from headend.domain.reading import Int64Array
 
 NO_INSTANT = -1  # seconds of a date-time that names none
 CLOCK_FIELDS: list[tuple[str, str]] = [
-    ("year", ">u2"), ("month_day", ">u2"), ("weekday", "u1"), ("hour_minute", ">u2"),
+    ("year", ">u2"), ("month_day", ">u2"), ("weekday", "u1"), ("hour", "u1"), ("minute", "u1"),
     ("second", "u1"), ("hundredths", "u1"), ("deviation", ">i2"), ("status", "u1"),
 ]  # fmt: skip
 _FIRST_YEAR = 1970
@@ -47,19 +46,18 @@ def _day_tables() -> tuple[Int64Array, Int64Array]:
     return place, seconds
 
 
-def _time_tables() -> tuple[Int64Array, Int64Array]:
-    """Return seconds by (hour, minute) as they are sent, and by second: not specified counts 0."""
-    of_minute = np.full(1 << 16, _INVALID_S, dtype=np.int64)
-    hour, minute = np.meshgrid(np.arange(24), np.arange(60), indexing="ij")
-    of_minute[hour << 8 | minute] = hour * 3600 + minute * 60
-    of_second = np.full(1 << 8, _INVALID_S, dtype=np.int64)
-    of_second[:60] = np.arange(60)
-    of_second[0xFF] = 0
-    return of_minute, of_second
+def _part_table(count: int, unit_s: int) -> Int64Array:
+    """Return seconds by hour, minute or second as it is sent."""
+    seconds = np.full(1 << 8, _INVALID_S, dtype=np.int64)
+    seconds[:count] = np.arange(count) * unit_s
+    return seconds
 
 
 _PLACE_IN_YEAR, _DAY_START_S = _day_tables()
-_OF_MINUTE_S, _OF_SECOND_S = _time_tables()
+_OF_HOUR_S, _OF_MINUTE_S, _OF_SECOND_S = (
+    _part_table(24, 3600), _part_table(60, 60), _part_table(60, 1)
+)  # fmt: skip
+_OF_SECOND_S[0xFF] = 0  # not specified
 
 
 def local_seconds(clock: npt.NDArray[Any]) -> Int64Array:
@@ -70,6 +68,7 @@ def local_seconds(clock: npt.NDArray[Any]) -> Int64Array:
     place = (clock["year"].astype(np.int64) - (_FIRST_YEAR - 1)) * _DAYS_OF_YEAR
     place += _PLACE_IN_YEAR[clock["month_day"]]
     local_s: Int64Array = _DAY_START_S.take(place, mode="clip")
-    local_s += _OF_MINUTE_S[clock["hour_minute"]]
+    local_s += _OF_HOUR_S[clock["hour"]]
+    local_s += _OF_MINUTE_S[clock["minute"]]
     local_s += _OF_SECOND_S[clock["second"]]
     return np.maximum(local_s, NO_INSTANT)

@@ -20,6 +20,7 @@ from headend.domain.errors import (
 )
 from headend.ports import Turn
 from protocols.dlms.association import ClientAssociation, State
+from protocols.dlms.deadline import Deadline
 from protocols.dlms.events import (
     Answer,
     Associated,
@@ -74,7 +75,8 @@ class Conversation:
         self._client = client
         self._timeouts = timeouts
         self._waiter: asyncio.Future[Event] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._expire)
+        self._timeout_s = timeouts.answer_s  # of the exchange under way
         self._repeats = 0  # of blocks that were lost, in the exchange under way
 
     @property
@@ -88,6 +90,7 @@ class Conversation:
     def stop(self) -> None:
         """Stop listening and close the association."""
         self._wire.unlisten(self._server, self._client)
+        self._deadline.stop()
         self.association.close()
 
     async def associate(self, turn: Turn) -> None:
@@ -164,17 +167,20 @@ class Conversation:
     async def _exchange(self, apdu: bytes, timeout_s: float) -> Event:
         if self._waiter is not None:
             raise LocalProtocolError("an exchange is already under way")
-        loop = asyncio.get_running_loop()
         self._repeats = 0
         self._wire.send(self._server, self._client, apdu)
-        waiter: asyncio.Future[Event] = loop.create_future()
+        waiter: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
-        self._timer = loop.call_later(timeout_s, self._expire, timeout_s)
+        self._limit(timeout_s)
         try:
             return await waiter
         finally:
-            self._timer.cancel()
+            self._deadline.lift()
             self._waiter = None
+
+    def _limit(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._deadline.set(timeout_s)
 
     def _deliver(self, apdu: bytes) -> None:
         waiter = self._waiter
@@ -202,16 +208,13 @@ class Conversation:
             except HeadEndError as fault:
                 self._lose(fault)
                 return
-        if self._timer is not None:
-            self._timer.cancel()
-        timeout_s = self._timeouts.answer_s
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, timeout_s)
+        self._limit(self._timeouts.answer_s)
 
-    def _expire(self, timeout_s: float) -> None:
+    def _expire(self) -> None:
+        timeout_s = self._timeout_s
         more_s = self._wire.patience(self._server, self._client, timeout_s)
         if more_s > 0:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(more_s, self._expire, timeout_s)
+            self._deadline.set(more_s)
             return
         lost = self.association.repeat() if self._repeats < MAX_REPEATS else ()
         if lost:

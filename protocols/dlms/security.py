@@ -69,12 +69,12 @@ class Form(StrEnum):
     @property
     def is_dedicated(self) -> bool:
         """Whether it goes under the dedicated key."""
-        return self in (Form.DED, Form.GENERAL_DED)
+        return self in _DEDICATED_FORMS
 
     @property
     def is_general(self) -> bool:
         """Whether it names its sender instead of its service."""
-        return self in (Form.GENERAL_GLO, Form.GENERAL_DED)
+        return self in _GENERAL_FORMS
 
     @property
     def specific(self) -> Form:
@@ -82,6 +82,8 @@ class Form(StrEnum):
         return Form.DED if self.is_dedicated else Form.GLO
 
 
+_DEDICATED_FORMS = (Form.DED, Form.GENERAL_DED)
+_GENERAL_FORMS = (Form.GENERAL_GLO, Form.GENERAL_DED)
 # Ciphered tag -> form, and the plain tag that must appear (None: any).
 _FORMS: dict[int, tuple[Form, int | None]] = {
     GENERAL_GLO: (Form.GENERAL_GLO, None),
@@ -253,14 +255,15 @@ class SecureChannel:
     def protect(self, apdu: bytes, *, form: Form | None = None) -> bytes:
         """Cipher one plain APDU in ``form``, the channel's own unless given."""
         form = self.form if form is None else form
-        key = self._dedicated if form.is_dedicated else self._key
+        dedicated = form.is_dedicated
+        key = self._dedicated if dedicated else self._key
         if key is None:
             raise LocalProtocolError("no dedicated key was agreed")
         if form.is_general:
-            tag = GENERAL_DED if form.is_dedicated else GENERAL_GLO
+            tag = GENERAL_DED if dedicated else GENERAL_GLO
             head = bytes((tag, TITLE_SIZE)) + self._local_title
         else:
-            specific = (_DED_OF_PLAIN if form.is_dedicated else _GLO_OF_PLAIN).get(apdu[0])
+            specific = (_DED_OF_PLAIN if dedicated else _GLO_OF_PLAIN).get(apdu[0])
             if specific is None:
                 raise LocalProtocolError(f"APDU {apdu[0]:#x} has no ciphered form")
             head = bytes((specific,))
@@ -276,7 +279,8 @@ class SecureChannel:
             raise PlainAnswer("a plain APDU where the association is ciphered")
         form, expected = known
         key, highest = self._key, self.highest_received
-        if form.is_dedicated:
+        dedicated = form.is_dedicated
+        if dedicated:
             if self._dedicated is None:
                 raise SecurityFault("ciphered with a dedicated key that was never agreed")
             key, highest = self._dedicated, self._highest_dedicated
@@ -288,10 +292,12 @@ class SecureChannel:
         counter = int.from_bytes(sealed[1:HEADER_SIZE], "big")
         plain = key.open(self.control, title, counter, sealed[HEADER_SIZE:])
         if expected is not None and (not plain or plain[0] != expected):
-            raise SecurityFault("the ciphered service is not the one its tag announces")
+            # Without a tag to check, this is all that shows another key.
+            fault = SecurityFault if self.control & AUTHENTICATED else TagMismatch
+            raise fault("the ciphered service is not the one its tag announces")
         if counter <= highest:
             raise CounterReplayed(counter, highest)
-        if form.is_dedicated:
+        if dedicated:
             self._highest_dedicated = counter
         else:
             self.highest_received = counter

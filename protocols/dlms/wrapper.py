@@ -9,7 +9,7 @@ to search for, so the splitter stays broken and its connection must be closed.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from headend.domain.errors import LocalProtocolError
 from protocols.dlms.errors import MalformedData
@@ -19,8 +19,7 @@ MAX_APDU = 0xFFFF
 _HEADER = struct.Struct(">HHHH")
 
 
-@dataclass(frozen=True, slots=True)
-class WrapperFrame:
+class WrapperFrame(NamedTuple):
     """One APDU with the wPorts it goes from and to."""
 
     source: int
@@ -54,6 +53,11 @@ class WrapperSplitter:
         raises too. Frames completed before it are lost with the stream.
         """
         buffer = self._buffer
+        if not buffer and len(octets) >= _HEADER.size:
+            version, source, destination, length = _HEADER.unpack_from(octets)
+            whole = length == len(octets) - _HEADER.size <= self._max_apdu
+            if version == VERSION and whole:  # as frames nearly always arrive
+                return [WrapperFrame(source, destination, bytes(octets[_HEADER.size :]))]
         buffer += octets
         frames: list[WrapperFrame] = []
         position = 0

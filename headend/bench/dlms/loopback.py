@@ -8,6 +8,7 @@ it would be the same for any client.
 from __future__ import annotations
 
 import asyncio
+import selectors
 import time
 
 from headend.bench.dlms.meters import BenchMeters
@@ -17,6 +18,18 @@ from protocols.dlms.transport import WrapperTransport
 from protocols.dlms.wrapper import WrapperSplitter, encode_frame
 from protocols.dlms.wrapper_route import DirectRoute
 from protocols.dlms.wrapper_wire import TcpWire
+
+
+class _Unwatched(selectors.SelectSelector):
+    """Says at once that nothing came: in memory there is nothing to watch."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return []
+
+
+def make_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop that makes no system calls, as the peer's blocking client makes none here."""
+    return asyncio.SelectorEventLoop(_Unwatched())
 
 
 class LoopbackMeters:

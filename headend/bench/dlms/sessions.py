@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from headend.bench.dlms.aes import measure_aes
 from headend.bench.dlms.client import make_adapter, run_session
-from headend.bench.dlms.loopback import LoopbackMeters, open_loopback
+from headend.bench.dlms.loopback import LoopbackMeters, make_loop, open_loopback
 from headend.bench.dlms.meters import running_meters
 from headend.bench.dlms.peers import PeerMissing, cosem_sessions
 from headend.bench.dlms.samples import METER
@@ -43,7 +43,7 @@ def measure_session_cpu(*, rounds: int = ROUNDS) -> Figures:
     except PeerMissing as missing:
         peer, found.missing[figure] = None, str(missing)
     taken: dict[str, list[float]] = {"ours": [], "theirs": []}
-    with asyncio.Runner() as runner, silent_logs():
+    with asyncio.Runner(loop_factory=make_loop) as runner, silent_logs():
         link = runner.run(open_loopback(make_adapter(), ours))
         runner.run(_run_many(link, _WARM_UP))
         if peer is not None:
