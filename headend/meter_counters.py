@@ -1,10 +1,10 @@
 """Invocation counters of the shell's tools, in one small file of the state folder.
 
-A nonce is a system title and a counter, so counters are kept per key and title: one meter's key
-serves one meter, and a key that several meters share gets one sequence for all. The file holds
-fingerprints, never keys. Counters are reserved, and the file is on the disk, before the first of
-them is used; a lock keeps two commands apart. What a conversation left unused is given back when
-it ends; a crash costs it.
+A nonce is a system title and a counter; counters are kept per key, whichever title goes with them,
+because a meter compares them whoever sends. A key that several meters share gets one sequence for
+all. The file holds fingerprints, never keys. Counters are reserved, and the file is on the disk,
+before the first of them is used; a lock keeps two commands apart. What a conversation left unused
+is given back when it ends; a crash costs it.
 
 The title of this installation is drawn once. It is not that of the head-end's own collection, so
 that both may talk to a meter with the same key and never use one nonce twice.
@@ -51,11 +51,9 @@ class CounterFile:
             document["system_title"] = title.hex()
             return title
 
-    def counters(
-        self, key: bytes, *, system_title: bytes, first: int | None = None
-    ) -> ToolCounters:
-        """Return the counters of one key under one title."""
-        material = b"invocation counters of " + system_title + key
+    def counters(self, key: bytes, *, first: int | None = None) -> ToolCounters:
+        """Return the counters of one key."""
+        material = b"invocation counters of " + key
         return _KeyCounters(self, hashlib.sha256(material).hexdigest()[:24], first, self._note)
 
     @contextmanager

@@ -190,10 +190,8 @@ class CounterKeeper(Protocol):
         """Return the system title of this installation's tools, the same each time."""
         ...
 
-    def counters(
-        self, key: bytes, *, system_title: bytes, first: int | None = None
-    ) -> ToolCounters:
-        """Return the counters of one key under one title; none below ``first`` is given out."""
+    def counters(self, key: bytes, *, first: int | None = None) -> ToolCounters:
+        """Return the counters of one key; none below ``first`` is given out."""
         ...
 
 

@@ -12,7 +12,7 @@ from headend.domain.errors import ConfigurationError
 from headend.meter_counters import FILE_NAME, TITLE_PREFIX, CounterFile
 from headend.ports.inspection import ToolCounters
 
-KEY, TITLE = bytes(range(16)), b"AHT12345"
+KEY = bytes(range(16))
 WHO = (0, 1, "unicast")
 
 
@@ -22,7 +22,7 @@ def notes() -> list[str]:
 
 
 def counters(folder: Path, notes: list[str], **options: int) -> ToolCounters:
-    return CounterFile(folder, notes.append).counters(KEY, system_title=TITLE, **options)
+    return CounterFile(folder, notes.append).counters(KEY, **options)
 
 
 async def test_each_block_begins_where_the_last_one_ended(tmp_path: Path, notes: list[str]) -> None:
@@ -72,13 +72,12 @@ async def test_a_first_counter_counts_only_upwards(tmp_path: Path, notes: list[s
     assert await counters(tmp_path, notes, first=7).reserve(*WHO, 10) == 710
 
 
-async def test_keys_and_titles_have_sequences_of_their_own(
-    tmp_path: Path, notes: list[str]
-) -> None:
+async def test_each_key_has_a_sequence_of_its_own(tmp_path: Path, notes: list[str]) -> None:
     file = CounterFile(tmp_path, notes.append)
-    await file.counters(KEY, system_title=TITLE).reserve(*WHO, 10)
-    assert await file.counters(KEY, system_title=b"OTHER123").reserve(*WHO, 10) == 1
-    assert await file.counters(bytes(16), system_title=TITLE).reserve(*WHO, 10) == 1
+    await file.counters(KEY).reserve(*WHO, 10)
+    assert await file.counters(bytes(16)).reserve(*WHO, 10) == 1
+    # Whoever sends: the meter compares counters without looking at the title.
+    assert await file.counters(KEY).reserve(2, 16, "other", 10) == 11
 
 
 async def test_a_received_counter_that_fell_is_told_and_taken(

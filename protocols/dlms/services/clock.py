@@ -62,7 +62,7 @@ async def read_clock(
     if instant is None:
         raise MalformedData(f"the clock says {sample.octets.hex()}, which is no instant")
     ahead_s = (instant - ours).total_seconds()
-    return ClockReading(instant, round(ahead_s, 1), _notes_of(sample)), wall
+    return ClockReading(instant, round(ahead_s, 1) + 0.0, _notes_of(sample)), wall
 
 
 def check_correction(correction_s: float, *, limit_s: float) -> None:

@@ -32,16 +32,20 @@ from headend.domain.errors import (
     MeterUnreachable,
     OutcomeUnknown,
 )
+from protocols.dlms.acceptance import OwnTitle
 from protocols.dlms.endpoint import DlmsEndpoint
 from protocols.dlms.errors import MalformedData
 from protocols.dlms.events import AssociationRejected
 from protocols.dlms.opening import PUBLIC_CLIENT
 from protocols.dlms.refusals import CounterBehind
-from protocols.dlms.security import PlainAnswer
+from protocols.dlms.security import PlainAnswer, TagMismatch
 from protocols.dlms.services.probe import Answered, Knock, OpenWire, closes_by_itself, knock
 
 USUAL_SERVER = 1  # the management logical device
 USUAL_CLIENT = 1
+# Where else meters and clients are often found; asked all at once where a wire can carry that.
+OTHER_SERVERS = (USUAL_SERVER, 16, 17, 2, 0)
+OTHER_CLIENTS = (2, 3, 17, 32, 48, 64, 100)
 _REFUSED_ERRNO = frozenset((errno.ECONNREFUSED,))
 _BY_DIAGNOSTIC: dict[str, Cause] = {
     "application-context-name-not-supported": Cause.UNSUPPORTED_SECURITY,
@@ -172,6 +176,8 @@ def _explain_rejection(fault: AuthenticationFailed, knocker: Knocker) -> Diagnos
     code = fault.code.split(" ", 1)[0]
     if code == "no-answer-to-association" or code in _VAGUE:
         return None
+    if code == "security-check-failed" and not isinstance(fault.__cause__, TagMismatch):
+        return _explain_check(fault, endpoint)
     if code in ("security-check-failed", "deciphering-error"):
         return Diagnosis(Cause.WRONG_KEY, f"the keys are not those of {knocker.where}: {fault}")
     if code == "authentication-failure":
@@ -191,6 +197,18 @@ def _explain_rejection(fault: AuthenticationFailed, knocker: Knocker) -> Diagnos
         sentence = f"the meter does not know client={endpoint.client_address}: {fault}"
         return Diagnosis(cause, sentence)
     return Diagnosis(cause, f"server={endpoint.server_address} is not this meter's: {fault}")
+
+
+def _explain_check(fault: AuthenticationFailed, endpoint: DlmsEndpoint) -> Diagnosis:
+    """Judge a security check that failed though no tag was wrong: the sides differ in manner."""
+    cause = fault.__cause__
+    if isinstance(cause, PlainAnswer):
+        sentence = f"the meter answers without ciphering: {fault}"
+        return Diagnosis(Cause.UNSUPPORTED_SECURITY, sentence)
+    if isinstance(cause, OwnTitle):
+        hint = "system_title= is the head-end's own title, never the meter's: leave it out"
+        return Diagnosis(Cause.UNSUPPORTED_SECURITY, str(fault), (hint,))
+    return Diagnosis(Cause.UNSUPPORTED_SECURITY, _security_words(endpoint, str(fault)))
 
 
 def _is_doubtful(fault: HeadEndError, endpoint: DlmsEndpoint) -> bool:
@@ -248,18 +266,9 @@ async def _explain_silence(
 ) -> Diagnosis:
     """Judge where nobody answers at our server address."""
     endpoint = knocker.endpoint
-    if endpoint.server_address != USUAL_SERVER:
-        usual = await knock(
-            knocker.open_wire,
-            [(USUAL_SERVER, each) for each in clients],
-            timeout_s=knocker.timeout_s,
-        )
-        if any(each.is_there for each in usual):
-            return Diagnosis(
-                Cause.WRONG_ADDRESS,
-                f"nobody answers at server={endpoint.server_address} of {knocker.where}, but"
-                f" somebody does at server={USUAL_SERVER}",
-            )
+    elsewhere = await _look_elsewhere(knocker, answers, clients)
+    if elsewhere is not None:
+        return elsewhere
     if isinstance(fault, AuthenticationFailed):
         return Diagnosis(Cause.REJECTED, f"{fault}; asked {knocker.asked}")
     if await closes_by_itself(knocker.open_wire):
@@ -283,6 +292,39 @@ async def _explain_silence(
         Cause.SILENT,
         f"{knocker.where} accepts the connection, but nobody answers at {knocker.asked}",
     )
+
+
+async def _look_elsewhere(
+    knocker: Knocker, answers: list[Answered], clients: list[int]
+) -> Diagnosis | None:
+    """Ask for other meters here, and as other clients of ours; None where nobody answers."""
+    endpoint = knocker.endpoint
+    here = endpoint.server_address
+    # One after the other, waiting for each, would take too long.
+    at_once = "hdlc" not in endpoint.scheme and all(each.knock is Knock.SILENT for each in answers)
+    if at_once or all(each.knock is Knock.CLOSED for each in answers):
+        servers, guests = OTHER_SERVERS, OTHER_CLIENTS
+    else:
+        servers, guests = OTHER_SERVERS[:1], ()
+    others = [(server, each) for server in servers if server != here for each in clients]
+    others += [(here, each) for each in guests if each not in clients]
+    answers = await knock(knocker.open_wire, others, timeout_s=knocker.timeout_s)
+    there = [each for each in answers if each.is_there]
+    clients_here = [str(each.client) for each in there if each.server == here]
+    if clients_here:
+        return Diagnosis(
+            Cause.WRONG_CLIENT,
+            f"nobody answers {knocker.asked}, but somebody does as client"
+            f"={', '.join(clients_here)}",
+        )
+    if there:
+        found = ", ".join(dict.fromkeys(str(each.server) for each in there))
+        return Diagnosis(
+            Cause.WRONG_ADDRESS,
+            f"nobody answers at server={here} of {knocker.where}, but somebody does at"
+            f" server={found}",
+        )
+    return None
 
 
 async def _speaks_other_protocol(knocker: Knocker) -> bool:

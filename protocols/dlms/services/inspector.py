@@ -96,9 +96,7 @@ class DlmsInspector:
         options, key = self._options, where.encryption_key
         needs_title = key is not None or where.authentication == "sha256"
         title = where.system_title or (options.keeper.system_title() if needs_title else _NO_TITLE)
-        counters = options.keeper.counters(
-            key or b"", system_title=title, first=options.first_counter
-        )
+        counters = options.keeper.counters(key or b"", first=options.first_counter)
         legacy = MECHANISMS[where.authentication] in LEGACY_MECHANISMS
         if legacy:
             options.note(f"auth={where.authentication} is broken: use it for legacy meters only")
