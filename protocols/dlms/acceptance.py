@@ -14,8 +14,17 @@ from protocols.dlms.events import Rejected
 from protocols.dlms.initiate import Conformance, InitiateResponse
 from protocols.dlms.security import TITLE_SIZE, SecureChannel, SecurityFault
 
+_PROOF_FOLLOWS = (Diagnostic.NULL, Diagnostic.AUTHENTICATION_REQUIRED)
 CHALLENGE_SIZES = range(8, 65)  # octets, Green Book 9.2.7.4 (clause unverified)
 MIN_SERVER_PDU = 12  # octets; below this a meter cannot even take a GET of one attribute
+
+
+class ProofSkipped(SecurityFault):
+    """The meter accepts without proving itself, as where it does not use our mechanism."""
+
+
+class OwnTitle(SecurityFault):
+    """The meter gives our own system title: nonces of both sides would be the same."""
 
 
 def read_rejection(aare: Aare) -> Rejected:
@@ -32,12 +41,16 @@ def read_rejection(aare: Aare) -> Rejected:
 
 
 def check_challenge(aare: Aare, *, mechanism: Mechanism, own_challenge: bytes | None) -> bytes:
-    """Return the meter's challenge; raises `SecurityFault` where it skips or fakes one."""
-    if aare.mechanism != mechanism:
-        raise SecurityFault(f"the meter answers with mechanism {aare.mechanism}, not with ours")
-    if aare.diagnostic != Diagnostic.AUTHENTICATION_REQUIRED or aare.by_provider:
-        raise SecurityFault("the meter skips the proof of authentication")
+    """Return the meter's challenge; raises `SecurityFault` where it skips or fakes one.
+
+    Some meters leave out the mechanism's name or the diagnostic "authentication required": with a
+    challenge both sides prove themselves all the same.
+    """
     challenge = aare.authentication or b""
+    if aare.mechanism not in (Mechanism.NONE, mechanism):
+        raise SecurityFault(f"the meter answers with mechanism {aare.mechanism}, not with ours")
+    if not challenge or aare.diagnostic not in _PROOF_FOLLOWS:
+        raise ProofSkipped("the meter skips the proof of authentication")
     if len(challenge) not in CHALLENGE_SIZES:
         raise SecurityFault(f"a challenge of {len(challenge)} octets")
     if challenge == own_challenge:
@@ -51,7 +64,7 @@ def check_title(aare: Aare, channel: SecureChannel) -> bytes:
     if title is None or len(title) != TITLE_SIZE:
         raise SecurityFault("the meter gives no system title")
     if title == channel.local_title:
-        raise SecurityFault("the meter claims our own system title")
+        raise OwnTitle("the meter claims our own system title")
     if channel.peer_title not in (None, title):
         raise SecurityFault("the meter's system title is not the one known")
     return title

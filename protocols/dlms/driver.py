@@ -6,6 +6,7 @@ counters, release whatever happened) is the business of `opening`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
 
@@ -85,6 +86,7 @@ class DlmsLink:
         self.adapter = adapter
         self.wire = wire
         self._transport = transport
+        self._opening = asyncio.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -107,9 +109,13 @@ class DlmsLink:
         """
         return SessionContext(self, access, turn)
 
-    async def second_wire(self) -> Wire:
-        """Connect once more to the same place."""
-        return await self.adapter.open_wire(self._transport)
+    async def reopen(self) -> Wire:
+        """Return the wire; where it broke, connect once more to the same place."""
+        async with self._opening:
+            if not self.wire.is_open:
+                await self.wire.close()
+                self.wire = await self.adapter.open_wire(self._transport)
+        return self.wire
 
     async def close(self) -> None:
         await self.wire.close()

@@ -67,8 +67,8 @@ class SessionLink(Protocol):
     @property
     def shared(self) -> Surroundings: ...
 
-    async def second_wire(self) -> Wire:
-        """Connect once more to the same place."""
+    async def reopen(self) -> Wire:
+        """Return the link's wire, a new one where it broke; raises `MeterUnreachable`."""
         ...
 
 
@@ -190,45 +190,51 @@ class SessionContext:
 
     async def _explain(self, silence: NoAnswer) -> Conversation:
         """Find out why a secured association stayed without answer; see the module."""
-        wire = self._link.wire
-        own = wire if wire.is_open else await self._link.second_wire()
-        try:
-            late = _Latecomer(own, self._access.address, self._access.client_address)
-            with late:
-                probed = await self._probe(own)
-            if late.came or not probed.answers:
-                raise silence
-            await self._raise_above(probed.counter, "silence")
-            try:
-                conversation = await self._associate(own)
-            except NoAnswer as again:
-                raise AuthenticationFailed(
-                    f"meter {self._access.address} answers its public client but not our"
-                    " association: wrong key, counter or client address",
-                    code="no-answer-to-association",
-                ) from again
-            if own is wire:
-                return conversation
-            # The first connection broke by accident; a retry on a new link will do.
-            conversation.release_unheard()
-            self._end(conversation)
+        wire = await self._reopen(silence)
+        with _Latecomer(wire, self._access.address, self._access.client_address) as late:
+            probed = await self._probe(wire)
+        if late.came or not probed.answers:
             raise silence
-        finally:
-            if own is not wire:
-                await own.close()
+        await self._raise_above(probed.counter, "silence")
+        try:
+            return await self._associate_again(silence)
+        except NoAnswer as again:
+            raise AuthenticationFailed(
+                f"meter {self._access.address} answers its public client but not our"
+                " association: wrong key, counter or client address",
+                code="no-answer-to-association",
+            ) from again
 
     async def _recover(self, refused: CounterRejected | AuthenticationFailed) -> Conversation:
         """Associate once more if the meter's counter was ahead, else raise ``refused``."""
         if not self._shared.recovery.may_raise(self._access):
             raise refused
-        wire = self._link.wire
-        probed = await self._probe(wire) if wire.is_open else _Probed(False)
+        # Many meters close the connection behind a rejection, and others behind a release.
+        probed = await self._probe(await self._reopen(refused))
         highest = probed.counter
         if isinstance(refused, CounterBehind) and refused.expected is not None:
             highest = max(refused.expected - 1, -1 if highest is None else highest)
         if not await self._raise_above(highest, refused.code):
             raise refused
-        return await self._associate(wire)
+        return await self._associate_again(refused)
+
+    async def _associate_again(self, fault: HeadEndError) -> Conversation:
+        """Associate after a probe; ``fault`` stands where the meter cannot be reached any more."""
+        wire = await self._reopen(fault)
+        try:
+            return await self._associate(wire)
+        except NoAnswer:
+            if wire.is_open:
+                raise
+        # It closed behind the probe's release, which we saw too late.
+        return await self._associate(await self._reopen(fault))
+
+    async def _reopen(self, fault: HeadEndError) -> Wire:
+        """Return an open wire; where there is none any more, ``fault`` stands."""
+        try:
+            return await self._link.reopen()
+        except MeterUnreachable:
+            raise fault from None
 
     async def _raise_above(self, highest: int | None, cause: str) -> bool:
         if highest is None or not self._credentials.needs_counters:
@@ -303,8 +309,9 @@ class _Latecomer:
         self.came = False
         self._wire, self._server, self._client = wire, server, client
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Latecomer:
         self._wire.listen(self._server, self._client, self._note, lambda _fault: None)
+        return self
 
     def __exit__(self, *_trace: object) -> None:
         self._wire.unlisten(self._server, self._client)

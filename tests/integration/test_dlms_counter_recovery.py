@@ -138,15 +138,14 @@ async def test_a_silent_refusal_is_recovered(site: Site, witness: Witness) -> No
     assert [event.cause for event in witness.told] == ["silence"]
 
 
-async def test_behind_a_closed_connection_the_counter_is_raised_for_the_next_try(
+async def test_behind_a_closed_connection_the_counter_is_raised_over_another_one(
     site: Site, witness: Witness
 ) -> None:
     put_ahead(site)
     refuse_by_hanging_up(site)
-    first = await fault_of(site)
-    assert first.retryable
-    assert site.store.raised == [(1, 1, "unicast", AHEAD + 1)]
     assert await serial_of(site) == "00000001"
+    assert site.store.raised == [(1, 1, "unicast", AHEAD + 1)]
+    assert [event.cause for event in witness.told] == ["silence"]
 
 
 async def test_the_second_place_for_the_counter_is_looked_at(site: Site, witness: Witness) -> None:

@@ -44,8 +44,8 @@ from protocols.dlms.services.probe import Answered, Knock, OpenWire, closes_by_i
 USUAL_SERVER = 1  # the management logical device
 USUAL_CLIENT = 1
 # Where else meters and clients are often found; asked all at once where a wire can carry that.
-OTHER_SERVERS = (USUAL_SERVER, 16, 17, 2, 0)
-OTHER_CLIENTS = (2, 3, 17, 32, 48, 64, 100)
+OTHER_SERVERS: tuple[int, ...] = (USUAL_SERVER, 16, 17, 2, 0)
+OTHER_CLIENTS: tuple[int, ...] = (2, 3, 17, 32, 48, 64, 100)
 _REFUSED_ERRNO = frozenset((errno.ECONNREFUSED,))
 _BY_DIAGNOSTIC: dict[str, Cause] = {
     "application-context-name-not-supported": Cause.UNSUPPORTED_SECURITY,

@@ -176,13 +176,21 @@ class TestADowngrade:
         loopback.log.append(aare)
         return loopback
 
+    @pytest.mark.parametrize("changes", [{"mechanism": Mechanism.NONE}, {"diagnostic": 0}], ids=str)
+    def test_a_challenge_is_met_whatever_is_said_beside_it(
+        self, opened: Loopback, changes: dict[str, object]
+    ) -> None:
+        aare = acse.decode_aare(opened.log[-1])
+        answer = replace(aare, **changes).encode()  # type: ignore[arg-type]
+        assert opened.association.receive(answer) == Challenged()
+
     @pytest.mark.parametrize(
         "changes",
         [
             {"context": 1},
-            {"mechanism": Mechanism.NONE},
+            {"mechanism": Mechanism.LLS},
             {"mechanism": Mechanism.HLS},
-            {"diagnostic": 0},
+            {"diagnostic": 13},
             {"authentication": None},
             {"authentication": b"short"},
             {"authentication": b"K56iVagYK56iVagY"},  # our own challenge
