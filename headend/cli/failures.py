@@ -69,7 +69,7 @@ def _explain_usage(error: typer.TyperException) -> str:
     """Say what is wrong with the command line, in one sentence; typer's own takes five lines."""
     message = error.format_message().strip().rstrip(".")
     # typer reports a wrong choice through pydantic, whose own words come first.
-    message = message.replace("Value error, ", "")
+    message = " ".join(message.replace("Value error, ", "").split())
     option = getattr(error, "option_name", None)
     if option in GLOBAL_OPTIONS:
         return f"{message}: it goes before the command, as in headend {option} ... serve"

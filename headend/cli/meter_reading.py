@@ -79,6 +79,7 @@ def read(
     tool = prepare(
         context, endpoint, keys=keys, trace=trace, timeout=timeout, counter=counter, zone=zone
     )
+    tool.inspector.check_objects(objects)
     readings = tool.run(lambda meter: meter.read_objects(objects))
     if as_json:
         typer.echo(to_json([_reading_document(reading) for reading in readings]))
@@ -112,6 +113,7 @@ def profile(
     tool = prepare(
         context, endpoint, keys=keys, trace=trace, timeout=timeout, counter=counter, zone=zone
     )
+    tool.inspector.check_objects([obis])
     table = tool.run(lambda meter: meter.read_profile(obis, window))
     if as_json:
         typer.echo(_profile_json(table))
@@ -139,6 +141,7 @@ def events(
     tool = prepare(
         context, endpoint, keys=keys, trace=trace, timeout=timeout, counter=counter, zone=zone
     )
+    tool.inspector.check_objects([] if log is None else [log])
     found = tool.run(lambda meter: meter.read_events(window, log))
     if as_json:
         typer.echo(to_json([_event_document(event) for event in found]))

@@ -64,6 +64,7 @@ def relay(
     tool = prepare(
         context, endpoint, keys=keys, trace=trace, timeout=timeout, counter=counter, relay=control
     )
+    tool.inspector.check_objects([] if control is None else [control])
     if action == "get":
         _show_relay(tool.run(lambda meter: meter.read_relay()), as_json)
         return

@@ -225,6 +225,10 @@ class MeterInspector(Protocol):
         """
         ...
 
+    def check_objects(self, targets: Sequence[str]) -> None:
+        """Raise `BadInput` for a name of an object that cannot be one, before anybody is asked."""
+        ...
+
     def is_local(self, endpoint: str) -> bool:
         """Tell whether the endpoint is on this machine's loopback interface; raises `BadInput`."""
         ...

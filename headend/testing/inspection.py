@@ -84,6 +84,9 @@ class FakeInspector:
     schemes: tuple[str, ...] = ("fake+tcp",)
     local: bool = True
 
+    def check_objects(self, targets: Sequence[str]) -> None:
+        return None
+
     def is_local(self, endpoint: str) -> bool:
         return self.local
 

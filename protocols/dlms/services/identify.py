@@ -26,6 +26,7 @@ from protocols.dlms.services.object_list import ObjectList, read_object_list
 from protocols.dlms.services.values import show
 
 _FIRMWARE = (Obis.parse("1.0.0.2.0.255"), Obis.parse("0.0.0.2.0.255"))
+_USUAL_PROFILES = tuple(map(Obis.parse, ("1.0.99.1.0.255", "1.0.99.2.0.255", "0.0.98.1.0.255")))
 _GENERIC = "generic"
 
 
@@ -60,14 +61,14 @@ async def identify(
     if counter is not None:
         facts["frame_counter"] = counter
     logs = await find_event_logs(access, objects)
-    profiles = [] if objects is None else objects.of_class(cosem.PROFILE)
+    profiles = await _profiles(access, model, objects)
     return MeterSummary(
         identity=identity,
         models=fitting_models(identity.logical_device_name, objects),
         clock=clock,
         relay=state,
         classes=_count(objects),
-        profiles=tuple(str(each.obis) for each in profiles if not is_event_log(each.obis)),
+        profiles=tuple(str(obis) for obis in profiles if not is_event_log(obis)),
         event_logs=tuple(map(str, logs)),
         facts=facts,
         notes=tuple(notes),
@@ -151,6 +152,19 @@ def relay_candidates(
         listed = [each.obis for each in objects.of_class(cosem.DISCONNECT_CONTROL)]
         found = [obis for obis in found if obis in listed] + listed or found
     return list(dict.fromkeys(found))
+
+
+async def _profiles(
+    access: CosemAccess, model: MeterModel, objects: ObjectList | None
+) -> list[Obis]:
+    """Return the profiles, from the object list or by trying the usual ones."""
+    if objects is not None:
+        return [each.obis for each in objects.of_class(cosem.PROFILE)]
+    found = []
+    for obis in dict.fromkeys((*model.profiles, *_USUAL_PROFILES)):
+        if await cosem.read_if_there(access, cosem.PROFILE, obis, 3) is not None:
+            found.append(obis)
+    return found
 
 
 async def _firmware(access: CosemAccess) -> str:

@@ -7,7 +7,7 @@ Wires adapter, session and the services of this package by an endpoint URL. Faul
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from protocols.dlms.services.diagnose import (
 )
 from protocols.dlms.services.inspection import DlmsInspection
 from protocols.dlms.services.probe import no_queue
+from protocols.dlms.services.reading import Target
 from protocols.dlms.services.trace import TraceKeys, Tracer
 from protocols.dlms.transport import HDLC_TCP, SCHEMES, WRAPPER_TCP
 
@@ -58,6 +59,11 @@ class DlmsInspector:
     def __init__(self, options: InspectionOptions) -> None:
         self._options = options
         self._raised: list[CounterRaise] = []
+
+    def check_objects(self, targets: Sequence[str]) -> None:
+        """Raise `BadInput` for what is no OBIS code or CLASS/OBIS/ATTRIBUTE."""
+        for target in targets:
+            Target.parse(target)
 
     def is_local(self, endpoint: str) -> bool:
         """Tell whether the endpoint is on this machine's loopback interface."""

@@ -123,10 +123,11 @@ class ObjectReader:
         except MeterRefused as fault:
             first = fault
         objects = await self.objects()
-        if objects is not None:
+        if objects is not None and objects.find(target.obis) is not None:
             return await self._find_listed(target, tried[0], objects, first)
         if isinstance(first, AccessRefused) and first.result not in _NOT_HERE:
             raise first
+        # Lists are not always whole.
         for class_id in likely_classes(target.obis):
             if class_id in tried:
                 continue
@@ -136,20 +137,14 @@ class ObjectReader:
                 raise
             except MeterRefused:
                 tried.append(class_id)
-        raise first
+        raise first if objects is None else _not_listed(target, objects, first)
 
     async def _find_listed(
         self, target: Target, tried: int, objects: ObjectList, first: MeterRefused
     ) -> tuple[int, Data]:
         entry = objects.find(target.obis, tried) or objects.find(target.obis)
         if entry is None:
-            near = ", ".join(str(obis) for obis in objects.near(target.obis))
-            hint = f"; it has {near}" if near else ""
-            raise MeterRefused(
-                f"the meter has no object {target.obis} among the {len(objects)} that this client"
-                f" may see{hint}",
-                code=first.code,
-            )
+            raise _not_listed(target, objects, first)
         if entry.class_id != tried:
             return entry.class_id, await self._get(entry.class_id, target)
         if entry.may_read(target.attribute) is False:
@@ -192,3 +187,13 @@ class ObjectReader:
         if number is None:
             return None
         return read_scale(await cosem.read_if_there(self._access, class_id, obis, number))
+
+
+def _not_listed(target: Target, objects: ObjectList, first: MeterRefused) -> MeterRefused:
+    near = ", ".join(str(obis) for obis in objects.near(target.obis))
+    hint = f"; it has {near}" if near else ""
+    return MeterRefused(
+        f"the meter has no object {target.obis} among the {len(objects)} that this client may"
+        f" see{hint}",
+        code=first.code,
+    )
