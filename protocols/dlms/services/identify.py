@@ -160,11 +160,11 @@ async def _profiles(
     """Return the profiles, from the object list or by trying the usual ones."""
     if objects is not None:
         return [each.obis for each in objects.of_class(cosem.PROFILE)]
-    found = []
-    for obis in dict.fromkeys((*model.profiles, *_USUAL_PROFILES)):
-        if await cosem.read_if_there(access, cosem.PROFILE, obis, 3) is not None:
-            found.append(obis)
-    return found
+    return [
+        obis
+        for obis in dict.fromkeys((*model.profiles, *_USUAL_PROFILES))
+        if await cosem.read_if_there(access, cosem.PROFILE, obis, 3) is not None
+    ]
 
 
 async def _firmware(access: CosemAccess) -> str:

@@ -24,6 +24,8 @@ from protocols.dlms.profile_rows import read_instant
 from protocols.dlms.push_values import as_date_time
 
 _MAX_DEVIATION_MIN = 14 * 60
+_WEEKDAY, _HUNDREDTHS = 4, 8  # octets of a date-time
+_NOT_TOLD = 0xFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,18 @@ class WallClock:
         octets = CosemDateTime.from_instant(
             instant, deviation_min=deviation_min, status=status
         ).octets
-        return CosemDateTime(octets[:9] + self._deviation_octets(deviation_min) + octets[11:])
+        deviation = self._deviation_octets(deviation_min)
+        return CosemDateTime(self._leave_out(octets[:9]) + deviation + octets[11:])
+
+    def _leave_out(self, octets: bytes) -> bytes:
+        """Leave out day of week and hundredths where the meter does; the first nine octets."""
+        if self.sample is None:
+            return octets
+        parts = bytearray(octets)
+        for at in (_WEEKDAY, _HUNDREDTHS):
+            if self.sample.octets[at] == _NOT_TOLD:
+                parts[at] = _NOT_TOLD
+        return bytes(parts)
 
     def _deviation_octets(self, deviation_min: int) -> bytes:
         told = None if self.sample is None else self.sample.deviation_min
