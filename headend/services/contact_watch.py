@@ -13,7 +13,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headend.domain.errors import HeadEndError, MeterRefused, MeterUnreachable, OutcomeUnknown
+from headend.domain.errors import (
+    HeadEndError,
+    MeterBusy,
+    MeterRefused,
+    MeterUnreachable,
+    OutcomeUnknown,
+)
 from headend.domain.supply import RelayReading, SupplyAction, SupplyState
 from headend.ports.inspection import MeterInspection, MeterInspector, RelayState
 
@@ -103,6 +109,9 @@ async def switch_and_watch(
             try:
                 watch.begin(state)
                 await inspection.switch_relay(action)
+            except MeterBusy:
+                watch.forget()  # it said not now, and did nothing
+                raise
             except OutcomeUnknown as fault:
                 notes.append(f"no answer to the command, so the contact was read back: {fault}")
             state = await watch.follow(inspection)
@@ -134,6 +143,10 @@ class _Watch:
         """Start the time from the moment of sending."""
         wait_s = state.settle_s if self._wait_s is None else self._wait_s
         self._until_s = self._now_s() + wait_s
+
+    def forget(self) -> None:
+        """Say that the command was not taken."""
+        self._until_s = None
 
     async def follow(self, inspection: MeterInspection) -> RelayState:
         """Read the contact until it settles; return what was seen last."""
