@@ -70,6 +70,6 @@ def _application(services: Services) -> Application:
             services.store, services.clock, services.supply_control, services.restraints
         ),
         idempotency=Idempotency(services.store),
-        metrics=Metrics(),
+        metrics=Metrics(services.pushes.counts),
         order_counts=CountCache(),
     )

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests by route, payments posted, orders by state.
+"""Figures for Prometheus: requests by route, payments posted, orders by state, pushes.
 
 Each application has a registry of its own. Labels come from route templates, never from paths, so
 that their number is bounded.
@@ -10,9 +10,13 @@ import time
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headend.domain.events import PushRefusal
 from headend.ports.orders import StateCount
+from headend.services.pushes import PushCounts
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 UNMATCHED = "unmatched"
@@ -22,8 +26,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Metrics:
     """The figures of one application."""
 
-    def __init__(self) -> None:
+    def __init__(self, pushes: PushCounts | None = None) -> None:
         self.registry = CollectorRegistry()
+        if pushes is not None:
+            self.registry.register(_PushFigures(pushes))
         self.latency = Histogram(
             "headend_http_request_seconds",
             "Time from the request's head to the end of its answer.",
@@ -50,6 +56,24 @@ class Metrics:
         for count in counts:
             self.orders.labels(count.action, count.state).set(count.orders)
         return generate_latest(self.registry)
+
+
+class _PushFigures(Collector):
+    """Tells what came of the pushes that this process listened for."""
+
+    def __init__(self, counts: PushCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Return the counts by outcome: taken, hearsay, or why refused."""
+        family = CounterMetricFamily(
+            "headend_pushes", "Pushes heard by this process, by outcome.", labels=["outcome"]
+        )
+        family.add_metric(["taken"], self._counts.taken)
+        family.add_metric(["hearsay"], self._counts.hearsay)
+        for reason in PushRefusal:
+            family.add_metric([reason.value], self._counts.refused[reason.value])
+        return [family]
 
 
 class RequestTimer:

@@ -28,6 +28,7 @@ from headend.services.notices import Notices
 from headend.services.order_outcomes import OrderOutcomes
 from headend.services.payments import Payments
 from headend.services.policies import Policies
+from headend.services.pushes import PushIntake, RegistryPushKeys
 from headend.services.restraints import Restraints
 from headend.services.run_keeper import RunKeeper
 from headend.services.scheduler import Scheduler
@@ -40,6 +41,8 @@ from headend.store.unit_of_work import PostgresStore
 from protocols.dlms.conversation import Timeouts
 from protocols.dlms.counter_recovery import CounterRaise, OnRaise
 from protocols.dlms.driver import DlmsAdapter
+from protocols.dlms.push_listener import PushListener
+from protocols.dlms.push_receiver import PushReceiver
 from rules.governor import GovernorLimits
 from rules.service_levels import DEFAULT_RETRY_POLICY
 
@@ -72,6 +75,8 @@ class Services:
     decisions: Decisions
     payments: Payments
     accounts: Accounts
+    pushes: PushIntake
+    push_listener: PushListener
     billing_run: BillingRun
     collection: Collection
     runs: RunKeeper
@@ -161,6 +166,7 @@ def _wire(
         retry_policy=DEFAULT_RETRY_POLICY,
     )
     runs = RunKeeper(store, clock, process=process)
+    pushes = PushIntake(store, clock)
     return Services(
         settings=settings,
         database_url=database_url,
@@ -192,11 +198,18 @@ def _wire(
         decisions=decisions,
         payments=Payments(store, clock, decisions.decide_account),
         accounts=Accounts(store),
+        pushes=pushes,
+        push_listener=PushListener(_push_receiver(store, pool, vault), pushes),
         billing_run=BillingRun(store, clock, on_rerated=rerated),
         collection=Collection(store, clock, links, vault),
         runs=runs,
         scheduler=Scheduler(store, clock, runs, notices=notices, decisions=decisions),
     )
+
+
+def _push_receiver(store: Store, pool: Pool, vault: KeyVault) -> PushReceiver:
+    """Return the judge of pushes; only ciphered ones count, from anywhere."""
+    return PushReceiver(RegistryPushKeys(store, vault), counters=PostgresCounterStore(pool))
 
 
 async def _take_over_from_the_dead(store: Store, process: str) -> None:

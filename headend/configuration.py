@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=1, le=65535)
     api_key: SecretStr | None = None
+    push_host: str = "127.0.0.1"
+    push_port: int | None = Field(default=None, ge=1, le=65535)  # None: nobody listens
     key_encryption_key: SecretStr | None = None  # 32 octets as hex
     key_encryption_key_file: Path | None = None
     meter_answer_timeout_s: float = Field(default=5, gt=0, le=120)

@@ -79,6 +79,8 @@ async def run_roles(
         await stack.enter_async_context(crew)
         if listener is not None and Role.API in roles:
             await stack.enter_async_context(serve(_application(services), listener))
+        if Role.COLLECTOR in roles and services.settings.push_port is not None:
+            await stack.enter_async_context(_listen_for_pushes(services))
         # Called first at the end: the tasks finish while the API answers its last requests.
         stack.callback(crew.tell_to_stop)
         if Role.COLLECTOR in roles or Role.WORKER in roles:
@@ -92,6 +94,19 @@ async def run_roles(
         if follow_clock and services.clock.is_demo:
             crew.start("clock", _follow_clock(services.clock))
         yield
+
+
+@asynccontextmanager
+async def _listen_for_pushes(services: Services) -> AsyncIterator[None]:
+    """Take pushes on TCP and UDP; raises `ConfigurationError` naming a port in use."""
+    listener, settings = services.push_listener, services.settings
+    port = settings.push_port or 0
+    try:
+        await listener.listen_tcp(settings.push_host, port)
+        await listener.listen_udp(settings.push_host, port)
+        yield
+    finally:
+        await listener.close()
 
 
 async def _follow_clock(clock: BusinessClock) -> None:

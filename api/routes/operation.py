@@ -34,7 +34,7 @@ async def get_readiness(app: App) -> HealthOut:
     summary="Figures for Prometheus",
 )
 async def get_metrics(app: App) -> Response:
-    """Show requests by route, payments posted by this process, and orders by state."""
+    """Show requests by route, payments posted and pushes heard by this process, and orders."""
     counts = app.order_counts.get()
     if counts is None:
         counts = await app.views.count_orders()

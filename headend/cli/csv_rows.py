@@ -231,12 +231,14 @@ _READERS: Mapping[Any, Callable[[str], object]] = {
     str: str,
     int: int,
     bool: _read_flag,
+    bytes: bytes.fromhex,
     date: date.fromisoformat,
     datetime: _read_instant,
 }
 _WANTED: Mapping[Any, str] = {
     int: "a whole number",
     bool: "true or false",
+    bytes: "octets as hex",
     date: "a day such as 2026-03-05",
     datetime: "an instant with its offset, such as 2026-03-05T00:00:00+08:00",
 }

@@ -70,7 +70,7 @@ def meters(context: typer.Context, file: File) -> None:
 
     Columns: meter_no, endpoint, link_address, model, logical_device_name, serial
     [, concentrator_no, client_address, authentication, maximum_current_a, remote_close,
-    closes_directly].
+    closes_directly, system_title (16 hex digits; by it a meter's pushes are known)].
     """
     from headend.cli.csv_rows import meter_sections
 

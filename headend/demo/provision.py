@@ -198,6 +198,7 @@ def _meter(household: Household, endpoint: str) -> NewMeter:
         logical_device_name=household.meter.logical_device_name,
         serial=household.meter.serial,
         concentrator_no=household.concentrator.name,
+        system_title=household.meter.system_title,
     )
 
 

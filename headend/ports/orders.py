@@ -191,6 +191,14 @@ class OrderRepository(Protocol):
         """Leave an order in ``outcome_unknown`` until its next read-back; frees its lease."""
         ...
 
+    async def hasten(self, meter_id: int, *, at: datetime) -> int:
+        """Make what waits for this meter due at ``at``: it was just heard. Returns how many.
+
+        Queued orders and those whose outcome is unknown, unless their own time has not come yet
+        (``not_before``) or somebody works on them.
+        """
+        ...
+
     async def claim_due(
         self, *, at: datetime, holder: str, lease_s: float, limit: int
     ) -> list[OrderRecord]:

@@ -54,7 +54,10 @@ class NewConcentrator:
 
 @dataclass(frozen=True, slots=True)
 class NewMeter:
-    """A device on the link at ``endpoint``, which its concentrator must share."""
+    """A device on the link at ``endpoint``, which its concentrator must share.
+
+    ``system_title`` (8 octets) is what its pushes name it by; without one they are a stranger's.
+    """
 
     meter_no: str
     endpoint: str
@@ -68,6 +71,7 @@ class NewMeter:
     maximum_current_a: int = 100
     remote_close: bool = True
     closes_directly: bool = True
+    system_title: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,10 @@ class RegistryRepository(Protocol):
 
     async def meter_access(self, meter_id: int) -> MeterAccessRecord:
         """Return how to reach the meter; raises `NotFound`."""
+        ...
+
+    async def access_by_title(self, system_title: bytes) -> MeterAccessRecord | None:
+        """Return how to reach the meter with this system title, None when there is none."""
         ...
 
     async def find_installed(self, identity: MeterIdentity, at: datetime) -> InstalledDevice | None:

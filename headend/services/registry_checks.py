@@ -17,6 +17,7 @@ PAYMENT_MODES = ("prepaid", "postpaid")
 AES_KEY_KINDS = ("encryption", "authentication", "master")
 KEY_KINDS = (*AES_KEY_KINDS, "password")
 AES_KEY_OCTETS = (16, 24, 32)
+SYSTEM_TITLE_OCTETS = 8
 
 Check = Callable[[Any], bool]
 
@@ -66,6 +67,10 @@ def _is_zone(value: str) -> bool:
     return True
 
 
+def _is_title(value: bytes | None) -> bool:
+    return value is None or len(value) == SYSTEM_TITLE_OCTETS
+
+
 def _is_aware(value: Any) -> bool:
     return value is None or value.tzinfo is not None
 
@@ -96,6 +101,7 @@ _CHECKS: dict[str, tuple[tuple[str, Check, str], ...]] = {
         ("link_address", _is_not_negative, "an address, 0 or more"),
         ("authentication", AUTHENTICATIONS.__contains__, f"one of {', '.join(AUTHENTICATIONS)}"),
         ("maximum_current_a", _is_count, "a current in A above 0"),
+        ("system_title", _is_title, "a system title of 8 octets"),
     ),
     "installations": (
         _aware("valid_from"),

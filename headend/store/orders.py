@@ -137,6 +137,16 @@ class PostgresOrderRepository:
             raise _moved_on(order)
         return _record(row)
 
+    async def hasten(self, meter_id: int, *, at: datetime) -> int:
+        cursor = await self._connection.execute(
+            _QUERIES["hasten"], {"meter_id": meter_id, "at": at}
+        )
+        hastened = await cursor.fetchall()
+        for row in hastened:
+            payload = f"{row['order_id']}:{row['state']}:{row['link_id']}"
+            await self._connection.execute(_QUERIES["notify"], {"payload": payload})
+        return len(hastened)
+
     async def claim_due(
         self, *, at: datetime, holder: str, lease_s: float, limit: int
     ) -> list[OrderRecord]:

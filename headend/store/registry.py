@@ -76,6 +76,16 @@ class PostgresRegistryRepository:
         keys = await self._keys([meter_id])
         return _access(row, keys.get(meter_id, {}))
 
+    async def access_by_title(self, system_title: bytes) -> MeterAccessRecord | None:
+        cursor = await self._connection.execute(
+            _QUERIES["access_by_title"], {"system_title": system_title}
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return None
+        keys = await self._keys([row["meter_id"]])
+        return _access(row, keys.get(row["meter_id"], {}))
+
     async def find_installed(self, identity: MeterIdentity, at: datetime) -> InstalledDevice | None:
         cursor = await self._connection.execute(
             _QUERIES["find_installed"],

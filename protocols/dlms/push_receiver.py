@@ -1,10 +1,10 @@
 """Judges pushed APDUs: opens them by their sender's keys, refuses replays, makes events.
 
 Rules: a ciphered push counts only when its tag is right and its invocation counter exceeds the
-highest accepted from that system title (0 is a valid first); the counter is taken over only from a
-push whose tag was good. A plain push is refused unless the deployment takes them, and then names
-no meter. `CounterStore` makes the highest counters outlive the process; without one they last as
-long as the receiver. Knows no sockets; the two ports are awaited.
+highest accepted from that system title under that key (0 is a valid first); the counter is taken
+over only from a push whose tag was good. A plain push is refused unless the deployment takes them,
+and then names no meter. `CounterStore` makes the highest counters outlive the process; without one
+they last as long as the receiver. Knows no sockets; the two ports are awaited.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class PushReceiver:
         self._counters = counters
         self._accept_plain = accept_plain
         self._max_senders = max_senders
-        self._highest: OrderedDict[bytes, int] = OrderedDict()
+        self._highest: OrderedDict[tuple[bytes, str], int] = OrderedDict()
 
     async def judge(self, apdu: bytes, *, peer: str) -> PushEvent:
         """Return the event of one whole APDU; never raises for what a sender may send."""
@@ -102,7 +102,8 @@ class PushReceiver:
         return _event(message, peer, ciphered, keys)
 
     async def _check_counter(self, counter: int, keys: PushKeys, title: bytes) -> None:
-        highest = self._highest.get(title, -1)
+        sender = (title, keys.key_id)
+        highest = self._highest.get(sender, -1)
         if counter <= highest:
             raise _Refused(
                 PushRefusal.REPLAYED,
@@ -110,8 +111,8 @@ class PushReceiver:
                 title,
             )
         # Taken over before anything is awaited: the same push on another connection loses.
-        self._highest[title] = counter
-        self._highest.move_to_end(title)
+        self._highest[sender] = counter
+        self._highest.move_to_end(sender)
         if len(self._highest) > self._max_senders and self._counters is not None:
             self._highest.popitem(last=False)  # the store still knows it
         if self._counters is None:

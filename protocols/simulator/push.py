@@ -57,6 +57,7 @@ _OBJECTS = (
     (_CLASS_REGISTER, INTERVAL_ENERGY, 3),
     (_CLASS_DISCONNECT, DISCONNECT_CONTROL, 2),
     (_CLASS_DISCONNECT, DISCONNECT_CONTROL, 3),
+    (_CLASS_DISCONNECT, DISCONNECT_CONTROL, 4),
 )
 _OBJECT_LIST = d.Array(
     d.Structure((d.LongUnsigned(class_id), obis.octets, d.Integer(attribute), d.LongUnsigned(0)))
@@ -165,6 +166,7 @@ def push_body(device: Device, due_us: int) -> bytes:
         _WH,
         meter.contact.closed,
         d.Enum(int(meter.contact.control_state)),
+        d.Enum(objects.control_mode()),
     )
     return xdr.encode(d.Structure((_OBJECT_LIST, *values)))
 

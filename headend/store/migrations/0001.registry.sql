@@ -66,8 +66,12 @@ create table meter (
     maximum_current_a    integer not null default 100 check (maximum_current_a > 0),
     remote_close         boolean not null default true,
     closes_directly      boolean not null default true,
+    system_title         bytea check (octet_length(system_title) = 8),
     unique (link_id, link_address)
 );
+create unique index meter_system_title on meter (system_title) where system_title is not null;
+comment on column meter.system_title is
+    'by which a push names its sender; null: the pushes of this meter are a stranger''s';
 comment on column meter.remote_close is 'false when the relay cannot be closed from afar: never cut such a meter';
 comment on column meter.closes_directly is 'false when a remote close only arms the breaker';
 

@@ -66,6 +66,8 @@ create unique index supply_order_successor on supply_order (usage_point_id)
     where state in ('requested', 'quarantined', 'awaiting_approval', 'scheduled', 'queued');
 create index supply_order_queue on supply_order (priority, next_attempt_at)
     where state in ('scheduled', 'queued', 'sending', 'verifying', 'outcome_unknown', 'awaiting_customer');
+create index supply_order_waiting_for_meter on supply_order (meter_id)
+    where state in ('queued', 'outcome_unknown');
 create index supply_order_usage_point on supply_order (usage_point_id, order_id desc);
 
 create table supply_order_event (

@@ -59,6 +59,14 @@ update supply_order set next_attempt_at = %(next_attempt_at)s, attempts = %(atte
 where order_id = %(order_id)s and state = 'outcome_unknown' and fence = %(fence)s
 returning *
 
+-- name: hasten
+update supply_order set next_attempt_at = %(at)s
+where meter_id = %(meter_id)s and state in ('queued', 'outcome_unknown')
+  and next_attempt_at > %(at)s
+  and (not_before is null or not_before <= %(at)s)
+  and (lease_until is null or lease_until < clock_timestamp())
+returning order_id, state, link_id
+
 -- name: notify
 select pg_notify('supply_order', %(payload)s)
 

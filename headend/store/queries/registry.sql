@@ -105,7 +105,8 @@ where not exists (select from concentrator c where c.concentrator_no = g.concent
 create temp table if not exists given_meters (
     row_no integer, meter_no text, endpoint text, link_address integer, model text,
     logical_device_name text, serial text, concentrator_no text, client_address integer,
-    authentication text, maximum_current_a integer, remote_close boolean, closes_directly boolean
+    authentication text, maximum_current_a integer, remote_close boolean, closes_directly boolean,
+    system_title bytea
 ) on commit delete rows
 
 -- name: meters_unresolved
@@ -125,10 +126,10 @@ on conflict do nothing
 -- name: meters_insert
 insert into meter (meter_no, concentrator_id, link_id, link_address, model, logical_device_name,
                    serial, client_address, authentication, maximum_current_a, remote_close,
-                   closes_directly)
+                   closes_directly, system_title)
 select g.meter_no, c.concentrator_id, l.link_id, g.link_address, g.model, g.logical_device_name,
        g.serial, g.client_address, g.authentication, g.maximum_current_a, g.remote_close,
-       g.closes_directly
+       g.closes_directly, g.system_title
 from given_meters g
 join link l using (endpoint)
 left join concentrator c using (concentrator_no)
@@ -136,9 +137,26 @@ where g.row_no <> all(%(bad)s)
 order by g.row_no
 on conflict do nothing
 
+-- name: meters_finish
+-- A title learnt later may be given to a meter that is there; one that it has stays.
+update meter m set system_title = g.system_title
+from given_meters g
+where m.meter_no = g.meter_no and m.system_title is null and g.row_no <> all(%(bad)s)
+  and not exists (select from meter o where o.system_title = g.system_title)
+  and not exists (select from given_meters h
+                  where h.system_title = g.system_title and h.row_no < g.row_no)
+
 -- name: meters_clashing
-select g.row_no, 'link_address' as field, g.link_address::text as value from given_meters g
-where not exists (select from meter m where m.meter_no = g.meter_no)
+with taken as (
+    select g.row_no, g.meter_no, g.link_address, g.system_title,
+           exists (select from meter o
+                   where o.system_title = g.system_title and o.meter_no <> g.meter_no) as title
+    from given_meters g
+)
+select row_no, case when title then 'system_title' else 'link_address' end as field,
+       case when title then encode(system_title, 'hex') else link_address::text end as value
+from taken t
+where title or not exists (select from meter m where m.meter_no = t.meter_no)
 
 -- name: installations_given
 create temp table if not exists given_installations (
@@ -269,6 +287,11 @@ select null::integer as row_no, null as field, null as value where false
 select m.meter_id, m.meter_no, m.link_id, m.link_address, m.model, m.client_address,
        m.authentication, m.logical_device_name, m.serial
 from meter m where m.meter_id = %(meter_id)s
+
+-- name: access_by_title
+select m.meter_id, m.meter_no, m.link_id, m.link_address, m.model, m.client_address,
+       m.authentication, m.logical_device_name, m.serial
+from meter m where m.system_title = %(system_title)s
 
 -- name: keys
 select k.meter_id, k.key_id, k.kind, k.wrapped_key, k.kek_id

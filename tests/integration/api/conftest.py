@@ -23,6 +23,7 @@ from headend.services.holds import Holds
 from headend.services.notices import Notices
 from headend.services.payments import Payments
 from headend.services.policies import Policies
+from headend.services.pushes import PushIntake
 from headend.services.restraints import Restraints
 from headend.services.supply_control import SupplyControl
 from headend.store.database import open_pool
@@ -205,6 +206,7 @@ class WiredServices:
     holds: Holds
     payments: Payments
     accounts: Accounts
+    pushes: PushIntake
 
 
 # No more than one disconnect in an hour: the second is quarantined.
@@ -233,6 +235,7 @@ async def services(
             holds=Holds(store, clock, decisions),
             payments=Payments(store, clock, decisions.decide_account),
             accounts=Accounts(store),
+            pushes=PushIntake(store, clock),
         )
 
 

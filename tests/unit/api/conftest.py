@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from headend.bootstrap import Services
+from headend.services.pushes import PushCounts
 
 KEY = "a-development-key"
 
@@ -26,7 +27,11 @@ class Unreachable:
 @pytest.fixture
 def app() -> FastAPI:
     names = ("store", "clock", "policies", "supply_control", "restraints", "payments", "holds")
-    services = SimpleNamespace(**{name: Unreachable() for name in names}, accounts=Unreachable())
+    services = SimpleNamespace(
+        **{name: Unreachable() for name in names},
+        accounts=Unreachable(),
+        pushes=SimpleNamespace(counts=PushCounts()),
+    )
     return create_app(cast(Services, services), api_key=KEY)
 
 

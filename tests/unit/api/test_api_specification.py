@@ -16,13 +16,15 @@ import pytest
 
 from api.app import create_app
 from headend.bootstrap import Services
+from headend.services.pushes import PushCounts
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
 
 def specification() -> dict[str, Any]:
     names = ("store", "clock", "policies", "supply_control", "restraints")
-    services = cast(Services, SimpleNamespace(**dict.fromkeys(names)))
+    pushes = SimpleNamespace(counts=PushCounts())
+    services = cast(Services, SimpleNamespace(**dict.fromkeys(names), pushes=pushes))
     return create_app(services, api_key="a-development-key").openapi()
 
 

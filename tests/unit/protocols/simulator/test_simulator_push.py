@@ -40,7 +40,11 @@ def test_a_push_can_be_decoded_from_a_capture() -> None:
     assert document["meter_id"] == spec.logical_device_name
     assert document["system_title"] == spec.system_title.hex().upper()
     assert document["obis"]["1.0.1.8.0.255"] == device.meter.register_wh_at(now_us)
-    assert document["relay"] == {"output_state": True, "control_state": "connected"}
+    assert document["relay"] == {
+        "output_state": True,
+        "control_state": "connected",
+        "control_mode": spec.control_mode,
+    }
 
 
 def test_no_counter_is_used_twice_between_pushes() -> None:
