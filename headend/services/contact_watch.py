@@ -151,9 +151,16 @@ class _Watch:
     async def follow(self, inspection: MeterInspection) -> RelayState:
         """Read the contact until it settles; return what was seen last."""
         while True:
-            state = await inspection.read_relay()
-            if is_settled(self._action, state) or self._now_s() >= (self._until_s or 0.0):
-                return state
+            over = self._now_s() >= (self._until_s or 0.0)
+            try:
+                state = await inspection.read_relay()
+            except MeterBusy:
+                # Some meters answer nothing but this while their relay moves.
+                if over:
+                    raise
+            else:
+                if over or is_settled(self._action, state):
+                    return state
             await asyncio.sleep(POLL_S)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from headend.domain.diagnosis import Cause, Diagnosed, Diagnosis
-from headend.domain.errors import HeadEndError, MeterUnreachable
+from headend.domain.errors import HeadEndError, MeterBusy, MeterUnreachable
 from headend.domain.reading import MeterIdentity
 from headend.domain.supply import RelayReading, SupplyAction
 from headend.ports.inspection import (
@@ -33,6 +33,7 @@ class FakeInspection:
     closes_remotely: bool | None = True
     answer: HeadEndError | None = None  # to a switching command
     lost_after: int | None = None  # readings, after which the connection is gone once
+    busy_after: int | None = None  # readings, after which the meter says "not now" once
     commands: list[SupplyAction] = field(default_factory=list)
     opened: int = 0
 
@@ -59,6 +60,11 @@ class FakeInspection:
             if self.lost_after < 0:
                 self.lost_after = None
                 raise MeterUnreachable("the connection is gone")
+        if self.busy_after is not None:
+            self.busy_after -= 1
+            if self.busy_after < 0:
+                self.busy_after = None
+                raise MeterBusy("the relay moves")
         reading = self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
         return RelayState(
             reading, "0.0.96.3.10.255", "as told", self.opens_remotely, self.closes_remotely

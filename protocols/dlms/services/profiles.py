@@ -232,12 +232,12 @@ async def _read_buffer(
         return await access.get(attribute)
     try:
         return await access.get(attribute, selection)
-    except MeterBusy:
-        raise
-    except MeterRefused as fault:
+    except (MeterRefused, MeterBusy) as fault:
+        # "Not now" is how some meters say "never" to a selection; a busy one says it again.
         buffer = await access.get(attribute)
+        code = fault.code if isinstance(fault, MeterRefused) else "not now"
         notes.append(
-            f"the meter refused to select rows ({fault.code}): everything was read, and chosen here"
+            f"the meter refused to select rows ({code}): everything was read, and chosen here"
         )
         return buffer
 

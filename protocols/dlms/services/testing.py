@@ -28,6 +28,7 @@ class TableAccess:
     values: dict[Key, Data] = field(default_factory=dict)
     refusals: dict[Key, AccessResult] = field(default_factory=dict)
     selects: bool = True
+    selection_refusal: AccessResult = AccessResult.SCOPE_OF_ACCESS_VIOLATED
     lists: bool = True
     asked: list[tuple[Attribute, Selection | None]] = field(default_factory=list)
     written: list[tuple[Key, Data]] = field(default_factory=list)
@@ -62,7 +63,7 @@ class TableAccess:
         if key in self.refusals:
             return self.refusals[key]
         if selection is not None and not self.selects:
-            return AccessResult.SCOPE_OF_ACCESS_VIOLATED
+            return self.selection_refusal
         if key in self.values:
             return xdr.encode(self.values[key])
         same = {known[0] for known in self.values if known[1] == str(attribute.obis)}

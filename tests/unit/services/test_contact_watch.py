@@ -108,6 +108,12 @@ async def test_a_lost_connection_is_read_back_on_a_new_one() -> None:
     assert (watched.outcome, meter.opened, meter.commands) == (Outcome.DONE, 2, [OPEN])
 
 
+async def test_a_meter_that_is_busy_while_its_relay_moves_is_waited_for() -> None:
+    meter = FakeInspection([CLOSED, OPENED], busy_after=1)
+    watched = await switch(meter, OPEN)
+    assert (watched.outcome, meter.opened) == (Outcome.DONE, 1)
+
+
 async def test_a_connection_lost_before_the_command_is_a_failure() -> None:
     meter = FakeInspection([CLOSED], lost_after=0)
     with pytest.raises(Diagnosed):

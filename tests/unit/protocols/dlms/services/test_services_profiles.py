@@ -174,6 +174,14 @@ async def test_a_refused_range_reads_everything_and_says_so() -> None:
     )
 
 
+async def test_not_now_to_a_selection_is_tried_without_one() -> None:
+    access = meter(day())
+    access.selects = False
+    access.selection_refusal = AccessResult.TEMPORARY_FAILURE
+    table = await read(access, ProfileWindow(last=2))
+    assert (len(table.rows), "not now" in table.notes[0]) == (2, True)
+
+
 async def test_a_meter_that_never_selects_is_not_asked_to() -> None:
     access = meter(day())
     table = await read(access, ProfileWindow(MIDNIGHT + 3 * QUARTER, None), may_select=False)
