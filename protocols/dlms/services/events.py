@@ -46,10 +46,12 @@ async def read_events(
     wall: WallClock,
     *,
     may_select: bool = True,
+    all_wanted: bool = False,
 ) -> tuple[list[EventReading], list[str]]:
     """Read the logs' entries of a window, oldest first; return them and notes.
 
-    A log that this client may not read becomes a note.
+    A log that this client may not read becomes a note, unless ``all_wanted``: then the refusal is
+    raised.
     """
     events: list[EventReading] = []
     notes: list[str] = []
@@ -59,6 +61,8 @@ async def read_events(
         except MeterBusy:
             raise
         except MeterRefused as fault:
+            if all_wanted:
+                raise
             notes.append(f"{log} could not be read: {fault}")
             continue
         notes += [f"{log}: {note}" for note in table.notes]

@@ -83,7 +83,12 @@ class DlmsInspection:
         if not logs:
             self._note("this meter shows no event log")
         events, notes = await read_events(
-            self._session, logs, window, wall, may_select=self._may_select
+            self._session,
+            logs,
+            window,
+            wall,
+            may_select=self._may_select,
+            all_wanted=log is not None,
         )
         for note in notes:
             self._note(note)

@@ -68,6 +68,8 @@ class WallClock:
 
     def write(self, instant: datetime) -> CosemDateTime:
         """Return an instant as the meter would write it itself."""
+        if self._leaves_out(_HUNDREDTHS):
+            instant += timedelta(seconds=0.5)  # to the nearest second
         local = instant.astimezone(self.zone_at(instant))
         offset = local.utcoffset() or timedelta(0)
         saving = bool(local.dst())
@@ -83,13 +85,14 @@ class WallClock:
 
     def _leave_out(self, octets: bytes) -> bytes:
         """Leave out day of week and hundredths where the meter does; the first nine octets."""
-        if self.sample is None:
-            return octets
         parts = bytearray(octets)
         for at in (_WEEKDAY, _HUNDREDTHS):
-            if self.sample.octets[at] == _NOT_TOLD:
+            if self._leaves_out(at):
                 parts[at] = _NOT_TOLD
         return bytes(parts)
+
+    def _leaves_out(self, at: int) -> bool:
+        return self.sample is not None and self.sample.octets[at] == _NOT_TOLD
 
     def _deviation_octets(self, deviation_min: int) -> bytes:
         told = None if self.sample is None else self.sample.deviation_min
