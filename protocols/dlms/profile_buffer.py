@@ -44,7 +44,8 @@ _NUMBER_FORMATS = {
 }  # fmt: skip
 _FLOAT_TAGS = frozenset((23, 24))
 _UNSIGNED_64 = 21
-_PLAIN_NUMBERS = frozenset(_NUMBER_FORMATS) - {_UNSIGNED_64}  # whatever they hold fits a column
+# Whatever octets these hold is the number of a column.
+_PLAIN_NUMBERS = frozenset(_NUMBER_FORMATS) - {_UNSIGNED_64, d.TAG_BOOLEAN}
 
 
 @dataclass(slots=True)
@@ -341,7 +342,7 @@ def _fill_column(
         else:
             if tag == _UNSIGNED_64 and values.dtype == np.int64 and (part[name] > 2**63 - 1).any():
                 raise MalformedData("a value beyond what an int64 holds")
-            values[here] = part[name]
+            values[here] = part[name] != 0 if tag == d.TAG_BOOLEAN else part[name]
     if clocks is None:
         return Column(values, ~null, null)
     return _fill_clock(clocks, null)

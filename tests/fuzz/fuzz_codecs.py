@@ -122,7 +122,8 @@ def apdu(octets: bytes) -> None:
     for decode in (rq.decode_request, rs.decode_response):
         found = declared(lambda each=decode: each(octets))
         if found is not None:
-            check(decode(found.encode()) == found, "decoding inverts encoding")
+            again = found.encode()
+            check(decode(again).encode() == again, "decoding inverts encoding")
 
 
 def data(octets: bytes) -> None:

@@ -79,8 +79,9 @@ def make_seeds(name: str) -> list[bytes]:
 
 
 _VALUES: tuple[d.Data, ...] = (
-    None, True, d.Integer(-1), d.Long64Unsigned(2**63), d.Enum(4), d.Float64(1.5), d.Utf8String("utf-8"),
-    d.Structure((b"octets", d.BitString.from_bits("10110"), d.Array((d.Unsigned(1), d.Unsigned(2))))),
+    None, True, d.Integer(-1), d.Long64Unsigned(2**63), d.Enum(4), d.Float64(1.5),
+    d.Structure((b"octets", d.BitString.from_bits("10110"), d.Array((d.Unsigned(1), None)))),
+    d.Utf8String("utf-8"), d.VisibleString("text"),
 )  # fmt: skip
 
 

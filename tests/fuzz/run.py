@@ -2,8 +2,8 @@
 
 Runs each target of `fuzz_targets` for its share of the time, one process at a time, beginning with
 the corpus and with genuine octets. Prints how many inputs were tried; exits with 1 and the input in
-hex when a target breaks. ``--keep`` adds to the corpus what reached new code. Needs `atheris`, which
-the extra ``test`` brings where it has wheels.
+hex when a target breaks. ``--keep`` makes a new corpus of all that reaches a line of its own. Needs
+`atheris`, which the extra ``test`` brings where it has wheels.
 """
 
 from __future__ import annotations

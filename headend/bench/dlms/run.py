@@ -10,7 +10,8 @@ from typing import Any
 from headend.bench.dlms.decoding import measure_decoding
 from headend.bench.dlms.memory import measure_memory
 from headend.bench.dlms.samples import SEED
-from headend.bench.dlms.sessions import measure_session_cpu, measure_throughput
+from headend.bench.dlms.session_cost import measure_session_cpu
+from headend.bench.dlms.throughput import measure_throughput
 from headend.bench.measure import Figures, describe_machine
 
 # Below the first, or above the second, the product is not what it says it is.

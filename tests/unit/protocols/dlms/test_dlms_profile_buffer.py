@@ -220,3 +220,8 @@ def test_a_row_missing_in_one_buffer_is_not_balanced_by_the_next() -> None:
     short, long = b"\x01\x03" + body[: 2 * size], b"\x01\x03" + body + body[:size]
     with pytest.raises(MalformedData):
         decode_buffers([short, long])
+
+
+def test_any_octet_but_zero_is_true() -> None:
+    table = decode_buffer(bytes.fromhex("0103 0201 0300 0201 0301 0201 03FF"))
+    assert table.columns[0].values.tolist() == [0, 1, 1]
