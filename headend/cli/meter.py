@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headend.cli.meter_reading import events, identify, profile, read
+from headend.cli.meter_settings import limits, push
 from headend.cli.meter_switching import clock, relay
 from headend.cli.tables import show_json, show_table, show_values
 from headend.domain.errors import BadInput
@@ -26,6 +27,8 @@ meter.command(short_help="Read a profile with all that it captures.")(profile)
 meter.command(short_help="Read, open or close the supply contact.")(relay)
 meter.command(short_help="Read or set the clock.")(clock)
 meter.command(short_help="Read the event logs.")(events)
+meter.command(short_help="Read or set the limits it enforces.")(limits)
+meter.command(short_help="Read or set what it pushes.")(push)
 KEY_SIZES = (16, 32)  # octets: AES-128 and AES-256
 TITLE_SIZE = 8
 # Rows of the table of what surrounds the values, in this order.

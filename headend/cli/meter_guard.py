@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from headend.configuration import Settings
     from headend.ports.inspection import MeterInspection, MeterInspector
     from headend.ports.registry import InstalledDevice
-    from headend.services.contact_watch import Watched
 
 RECORD_FILE = "commissioning.jsonl"
-ACTION = "meter.commissioning_open"
+OPEN, LIMIT = "relay open", "a limit"
+_ACTIONS = {OPEN: "meter.commissioning_open", LIMIT: "meter.commissioning_limit"}
 
 
 @dataclass(slots=True)
@@ -36,6 +36,7 @@ class OpeningGuard:
     inspector: MeterInspector
     endpoint: str
     reason: str | None
+    action: str = OPEN
     _identity: MeterIdentity | None = field(default=None, init=False)
     _database: str | None = field(default=None, init=False)
 
@@ -47,7 +48,7 @@ class OpeningGuard:
         """Raise `BadInput` where the command line alone forbids the opening."""
         if self.reason is None and not self.is_local:
             raise BadInput(
-                "relay open switches somebody's supply off: on a meter that is not on this"
+                f"{self.action} may switch somebody's supply off: on a meter that is not on this"
                 " machine it needs --commissioning REASON",
                 field="commissioning",
             )
@@ -60,25 +61,35 @@ class OpeningGuard:
         self._identity = identity = await meter.read_identity()
         self._database = url = find_database(self.settings)
         if url is not None:
-            try:
-                installed = await find_installed(url, identity)
-            except (HeadEndError, OSError) as fault:
-                self._tell_unasked(f"the database cannot be asked whether it is installed: {fault}")
-                installed = None
+            installed = await self._find_installed(url, identity)
             if installed is not None:
                 raise Conflict(
                     f"meter {installed.meter_no} serves usage point {installed.usage_point_no} in"
-                    " the configured database: open it with a supply order, which has its guard",
+                    " the configured database: switch it by a supply order, which has its guard",
                     field="endpoint",
                 )
             if not (identity.logical_device_name or identity.serial):
                 self._tell_unasked("the meter shows neither name nor serial to look it up by")
         await self._record("intended")
 
-    async def record_outcome(self, watched: Watched) -> None:
-        """Record how an opening with a reason ended."""
+    async def record_outcome(self, outcome: str) -> None:
+        """Record how what had a reason ended."""
         if self._identity is not None:
-            await self._record(watched.outcome.value)
+            await self._record(outcome)
+
+    async def _find_installed(self, url: str, identity: MeterIdentity) -> InstalledDevice | None:
+        from headend.store.faults import describe_database_fault
+        from headend.store.migrate import check_schema
+
+        try:
+            check_schema(url)
+            return await find_installed(url, identity)
+        except Exception as error:
+            told = str(error) if isinstance(error, HeadEndError) else describe_database_fault(error)
+            if told is None:
+                raise
+            self._tell_unasked(f"the database cannot be asked whether it is installed: {told}")
+            return None
 
     def _tell_unasked(self, why: str) -> None:
         if not self.is_local:
@@ -99,7 +110,7 @@ class OpeningGuard:
         }
         subject = f"meter:{self._identity.logical_device_name or self._identity.serial}"
         if self._database is not None:
-            await record_audit(self._database, subject, detail)
+            await record_audit(self._database, _ACTIONS[self.action], subject, detail)
             return
         self._append({"at": datetime.now(UTC).isoformat(), "subject": subject, **detail})
 
@@ -107,7 +118,8 @@ class OpeningGuard:
         from headend.configuration import prepare_state_dir
 
         path = prepare_state_dir(self.settings.state_dir) / RECORD_FILE
-        line = json.dumps({"action": ACTION, "actor": actor(), **entry}, ensure_ascii=False)
+        head = {"action": _ACTIONS[self.action], "actor": actor()}
+        line = json.dumps({**head, **entry}, ensure_ascii=False)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with os.fdopen(handle, "a", encoding="utf-8") as file:
@@ -147,10 +159,10 @@ async def find_installed(url: str, identity: MeterIdentity) -> InstalledDevice |
         return await uow.registry.find_installed(identity, datetime.now(UTC))
 
 
-async def record_audit(url: str, subject: str, detail: dict[str, Any]) -> None:
+async def record_audit(url: str, action: str, subject: str, detail: dict[str, Any]) -> None:
     """Record an audit event of the shell."""
     from headend.store.database import open_pool
     from headend.store.unit_of_work import PostgresStore
 
     async with open_pool(url, max_size=1) as pool, PostgresStore(pool).transaction() as uow:
-        await uow.audit.record(actor(), ACTION, subject, at=datetime.now(UTC), detail=detail)
+        await uow.audit.record(actor(), action, subject, at=datetime.now(UTC), detail=detail)

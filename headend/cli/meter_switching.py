@@ -110,7 +110,7 @@ async def _switch(
         before_sending=before_sending,
         wait_s=wait_s,
     )
-    await guard.record_outcome(watched)
+    await guard.record_outcome(watched.outcome.value)
     return watched
 
 

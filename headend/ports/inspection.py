@@ -109,6 +109,35 @@ class RelayState:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitReading:
+    """A limit that the meter enforces itself, by name: ``power``, ``sag``, ``swell``.
+
+    ``over_s`` is how long it may be passed before the meter acts, where it keeps that.
+    """
+
+    name: str
+    obis: str
+    value: int | Decimal | None
+    unit: str
+    over_s: int | None = None
+    acts: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushReading:
+    """What the meter pushes by itself, and where to."""
+
+    obis: str
+    transport: str
+    destination: str
+    message: str
+    objects: tuple[str, ...]
+    randomisation_s: int | None = None
+    retries: int | None = None
+    repetition_delay_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MeterSummary:
     """What a meter says it is. ``facts`` are further facts by name, for people and JSON."""
 
@@ -156,6 +185,22 @@ class MeterInspection(Protocol):
         limit; nothing was changed.
         """
         ...
+
+    async def read_limits(self) -> list[LimitReading]:
+        """Return the limits that the meter has and shows this client."""
+        ...
+
+    async def write_limit(
+        self, name: str, value: Decimal | None, *, over_s: int | None = None
+    ) -> None:
+        """Write a limit in its unit; raises `BadInput` for one it has not, or cannot hold."""
+        ...
+
+    async def read_push(self) -> PushReading: ...
+
+    async def write_push_destination(self, destination: str, transport: str) -> None: ...
+
+    async def push_now(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

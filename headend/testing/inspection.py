@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from headend.domain.diagnosis import Cause, Diagnosed, Diagnosis
 from headend.domain.errors import HeadEndError, MeterBusy, MeterUnreachable
@@ -14,11 +15,13 @@ from headend.domain.supply import RelayReading, SupplyAction
 from headend.ports.inspection import (
     ClockReading,
     EventReading,
+    LimitReading,
     MeterInspection,
     MeterSummary,
     ObjectReading,
     ProfileReading,
     ProfileWindow,
+    PushReading,
     RelayState,
 )
 
@@ -35,6 +38,7 @@ class FakeInspection:
     lost_after: int | None = None  # readings, after which the connection is gone once
     busy_after: int | None = None  # readings, after which the meter says "not now" once
     commands: list[SupplyAction] = field(default_factory=list)
+    limits: dict[str, LimitReading] = field(default_factory=dict)
     opened: int = 0
 
     async def identify(self) -> MeterSummary:
@@ -79,6 +83,23 @@ class FakeInspection:
         return ClockReading(datetime.now(UTC), 0.0)
 
     async def set_clock(self, to: datetime | None = None, *, limit_s: float | None = None) -> None:
+        return None
+
+    async def read_limits(self) -> list[LimitReading]:
+        return list(self.limits.values())
+
+    async def write_limit(
+        self, name: str, value: Decimal | None, *, over_s: int | None = None
+    ) -> None:
+        self.limits[name] = LimitReading(name, "0.0.17.0.0.255", value, "W", over_s)
+
+    async def read_push(self) -> PushReading:
+        return PushReading("0.0.25.9.0.255", "tcp", "", "a-xdr", ())
+
+    async def write_push_destination(self, destination: str, transport: str) -> None:
+        return None
+
+    async def push_now(self) -> None:
         return None
 
 

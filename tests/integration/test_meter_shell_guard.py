@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import stat
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from headend.cli import meter_guard, meter_switching
+from headend.cli import meter_guard, meter_settings, meter_switching
 from headend.cli.meter_tools import Tool
 from headend.configuration import Settings, load_settings
 from headend.domain.errors import BadInput, Conflict
@@ -147,6 +148,34 @@ async def test_a_meter_without_a_name_is_not_opened_where_installed_ones_are_kno
     with pytest.raises(BadInput, match="neither name nor serial"):
         await open_contact(meter, found, local=False, reason="bench")
     assert meter.commands == []
+
+
+async def test_a_database_without_our_tables_cannot_be_asked(
+    meter: FakeInspection, empty_database_url: str, tmp_path: Path
+) -> None:
+    found = settings(tmp_path, database_url=empty_database_url)
+    with pytest.raises(BadInput, match="the database cannot be asked"):
+        await open_contact(meter, found, local=False, reason="bench")
+    assert meter.commands == []
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_limits_are_as_guarded_as_the_contact(
+    meter: FakeInspection, database_url: str, tmp_path: Path, local: bool
+) -> None:
+    install(database_url)
+    inspector = FakeInspector(meter, local=local)
+    tool = Tool(settings(tmp_path, database_url=database_url), inspector, ENDPOINT)
+    with pytest.raises(Conflict, match="switch it by a supply order"):
+        await meter_settings._set_limits(tool, {"power": Decimal(0)}, None, "bench")
+    assert meter.limits == {}
+    free = Tool(settings(tmp_path), inspector, ENDPOINT)
+    if not local:
+        with pytest.raises(BadInput, match="a limit may switch somebody's supply off"):
+            await meter_settings._set_limits(free, {"power": Decimal(1)}, None, None)
+        assert meter.limits == {}
+    (held,) = await meter_settings._set_limits(free, {"power": Decimal(6600)}, 60, "bench")
+    assert (held.value, held.over_s) == (6600, 60)
 
 
 async def test_closing_is_free(meter: FakeInspection, database_url: str, tmp_path: Path) -> None:

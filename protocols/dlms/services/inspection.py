@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from headend.domain.errors import MeterRefused
 from headend.domain.obis import Obis
@@ -13,16 +14,19 @@ from headend.ports.inspection import (
     ClockReading,
     EventReading,
     InspectionOptions,
+    LimitReading,
     MeterSummary,
     ObjectReading,
     ProfileReading,
     ProfileWindow,
+    PushReading,
     RelayState,
 )
 from protocols.dlms.initiate import Conformance
 from protocols.dlms.meter_model import DEFAULT_SETTLE_S, MeterModel
 from protocols.dlms.services import clock as clocks
 from protocols.dlms.services import identify as identities
+from protocols.dlms.services import push_setup as pushes
 from protocols.dlms.services.disconnect import (
     CONTROL_MODES,
     RemoteClose,
@@ -31,6 +35,7 @@ from protocols.dlms.services.disconnect import (
     read_relay,
 )
 from protocols.dlms.services.events import find_event_logs, read_events
+from protocols.dlms.services.meter_limits import MeterLimits
 from protocols.dlms.services.profiles import read_profile
 from protocols.dlms.services.reading import ObjectReader, Target
 from protocols.dlms.session import DlmsSession
@@ -46,6 +51,7 @@ class DlmsInspection:
         self._given_relay = None if options.relay is None else Obis.parse(options.relay)
         self._reader = ObjectReader(session, model)
         self._relay: Obis | None = None
+        self._limits = MeterLimits(session, model)
 
     async def identify(self) -> MeterSummary:
         negotiated = self._session.negotiated
@@ -127,6 +133,33 @@ class DlmsInspection:
         # Reading and judging took a moment, by which the instant is later than it was asked for.
         target = datetime.now(UTC) if to is None else wanted
         await clocks.set_clock(self._session, wall, target)
+
+    async def read_limits(self) -> list[LimitReading]:
+        return await self._limits.read()
+
+    async def write_limit(
+        self, name: str, value: Decimal | None, *, over_s: int | None = None
+    ) -> None:
+        await self._limits.write(name, value, over_s=over_s)
+
+    async def read_push(self) -> PushReading:
+        found = await pushes.read_push_setup(self._session)
+        return PushReading(
+            str(found.obis),
+            found.transport,
+            found.destination,
+            found.message,
+            tuple(f"{each.class_id}/{each.obis}/{each.attribute}" for each in found.objects),
+            found.randomisation_s,
+            found.retries,
+            found.repetition_delay_s,
+        )
+
+    async def write_push_destination(self, destination: str, transport: str) -> None:
+        await pushes.write_destination(self._session, destination, transport=transport)
+
+    async def push_now(self) -> None:
+        await pushes.push_now(self._session)
 
     @property
     def _may_select(self) -> bool:

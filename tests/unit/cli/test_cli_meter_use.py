@@ -46,6 +46,9 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             "--to 2026-03-01 lies before --from 2026-03-02",
         ),
         (["profile", NOWHERE, "1.0.99.1.0.255", "--last", "0"], "Invalid value for '--last'"),
+        (["limits", NOWHERE, "--power", "6600"], "it needs --commissioning REASON"),
+        (["limits", NOWHERE, "--power", "lots"], "--power 'lots' is no number"),
+        (["limits", NOWHERE, "--after", "5"], "--after goes with --power"),
         (["events", NOWHERE, "--keys", "none.toml"], "--keys: cannot read none.toml"),
         (["identify", NOWHERE, "--zone", "Nowhere/Land"], "is no time zone"),
         (["identify", f"{NOWHERE}&model=none"], "no meter model 'none'"),
@@ -65,7 +68,8 @@ def test_wrong_use(
 
 
 @pytest.mark.parametrize(
-    "command", ["identify", "read", "profile", "relay", "clock", "events", "decode"]
+    "command",
+    ["identify", "read", "profile", "relay", "clock", "events", "limits", "push", "decode"],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["meter", command, "--help"]) == 0

@@ -9,6 +9,7 @@ import pytest
 from headend.domain.errors import BadInput, MeterRefused
 from headend.domain.obis import Obis
 from protocols.dlms import data as d
+from protocols.dlms.meter_model import load_model
 from protocols.dlms.selection import CaptureObject
 from protocols.dlms.services.limits import (
     read_limiter,
@@ -16,6 +17,7 @@ from protocols.dlms.services.limits import (
     write_limiter,
     write_threshold,
 )
+from protocols.dlms.services.meter_limits import MeterLimits
 from protocols.dlms.services.push_setup import (
     push_now,
     read_push_setup,
@@ -145,3 +147,18 @@ async def test_wrong_settings_change_nothing() -> None:
     with pytest.raises(BadInput):
         await write_timing(access, randomisation_s=1, retries=300)
     assert access.written == []
+
+
+async def test_the_limits_of_a_meter_are_known_by_name() -> None:
+    access = limiter()
+    named = MeterLimits(access, load_model("generic"))
+    found = {each.name: (each.value, each.unit, each.over_s) for each in await named.read()}
+    # Its swell threshold is not there: passed over.
+    assert found == {"power": (5000, "W", 60), "sag": (Decimal("195.5"), "V", None)}
+    await named.write("power", Decimal(6600), over_s=30)
+    await named.write("sag", Decimal("190"))
+    assert [value for _, value in access.written] == [660, 30, 1900]
+    with pytest.raises(BadInput, match=r"no limit 'frost', only power, sag, swell"):
+        await named.write("frost", Decimal(1))
+    with pytest.raises(BadInput, match="has no duration"):
+        await named.write("sag", None, over_s=5)
