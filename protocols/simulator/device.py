@@ -7,7 +7,7 @@ before an answer that uses it leaves, because an AES-GCM nonce may never be used
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from headend.domain.errors import BadInput, InvariantViolated
@@ -19,13 +19,14 @@ from protocols.dlms.initiate import Conformance
 from protocols.dlms.push_ciphering import seal_general
 from protocols.dlms.security import AUTHENTICATED_ENCRYPTED, GcmKey
 from protocols.dlms.server import ClientAccess, ServerCounters, ServerSecurity, ServerSession
-from protocols.simulator.business_time import BusinessClock
+from protocols.simulator.business_time import US_PER_S, BusinessClock
 from protocols.simulator.contact import Contact
 from protocols.simulator.faults import Fault, FaultBook, FaultKind
 from protocols.simulator.fleet import MIN_PDU, MeterSpec
 from protocols.simulator.journal import Journal
 from protocols.simulator.load import HouseholdLoad
 from protocols.simulator.meter import Meter
+from protocols.simulator.meter_clock import MeterClock
 from protocols.simulator.objects import FRAME_COUNTER, DeviceIdentity, MeterObjects
 
 PUBLIC_CLIENT = 16  # reads identity and counter without security (Green Book convention)
@@ -67,10 +68,12 @@ class Device:
             initial_wh=spec.initial_wh,
             commissioned_s=spec.commissioned_s,
         )
+        self.clock = MeterClock(clock, record=self._record)
         self.objects = MeterObjects(
             DeviceIdentity(spec.logical_device_name, spec.serial),
             self.meter,
             self.faults,
+            clock=self.clock,
             deviation_min=-utc_offset_s // 60,
             highest_counter=self._highest_received,
         )
@@ -173,11 +176,21 @@ class Device:
         """Switch a fault on, for later runs too."""
         self._record("fault", fault.to_json())
         self.faults.set(fault)
+        self._disturb_clock(fault)
+
+    def set_first_faults(self, faults: Iterable[Mapping[str, Any]]) -> None:
+        """Begin with faults, before any state of earlier runs is taken up."""
+        for values in faults:
+            fault = Fault.from_json(values)
+            self.faults.set(fault)
+            self._disturb_clock(fault, is_first=True)
 
     def clear_fault(self, kind: FaultKind | None) -> None:
         """Clear one kind of fault, or all, for later runs too."""
         self._record("clear_fault", {"fault": kind.value if kind else None})
         self.faults.clear(kind)
+        if kind in (None, FaultKind.CLOCK_DRIFT):
+            self.clock.repair()
 
     def replay(self, kind: str, values: Mapping[str, Any]) -> None:
         """Apply one record of an earlier run."""
@@ -186,6 +199,10 @@ class Device:
         elif kind == "clear_fault":
             name = values["fault"]
             self.faults.clear(FaultKind(name) if name else None)
+            if name in (None, FaultKind.CLOCK_DRIFT):
+                self.clock.forget()  # what became of it follows in a record of its own
+        elif kind == "meter_clock":
+            self.clock.replay(values)
         elif kind == "counters":
             self._counters.next_counter = self._reserved = values["next"]
             self._counters.received = {int(k): v for k, v in values["received"].items()}
@@ -201,13 +218,23 @@ class Device:
         records += [{"kind": "fault", **fault.to_json()} for fault in self.faults]
         if self._reserved:
             records.append(self._counter_record())
-        records += [{"kind": kind, **values} for kind, values in self.contact.snapshot()]
+        kept = (*self.clock.snapshot(), *self.contact.snapshot())
+        records += [{"kind": kind, **values} for kind, values in kept]
         return [{**record, "meter": self.meter_no} for record in records]
 
     # Private.
 
     def _record(self, kind: str, values: Mapping[str, Any]) -> None:
         self._journal.append({**values, "kind": kind, "meter": self.meter_no})
+
+    def _disturb_clock(self, fault: Fault, *, is_first: bool = False) -> None:
+        """Let the clock go wrong from the fault's begin: now, or ever since it was installed."""
+        if fault.kind is not FaultKind.CLOCK_DRIFT:
+            return
+        begins_us = fault.from_us
+        if begins_us is None:
+            begins_us = self.spec.commissioned_s * US_PER_S if is_first else self._clock.now_us()
+        self.clock.drift(begins_us, fault.until_us, is_first=is_first, **fault.parameters)
 
     def _apply_counter_faults(self) -> None:
         """Move the counters once; each fault is over when it has happened."""

@@ -21,6 +21,7 @@ from protocols.simulator.push_target import parse_push_target
 
 _PUSH_FORMS = ("ciphered", "plain")
 _MIN_BLOCK_OCTETS = 32
+_MAX_DRIFT = {"offset_s": 315_360_000.0, "ppm": 100_000.0}  # ten years; a tenth of the time
 
 
 class FaultKind(StrEnum):
@@ -34,6 +35,7 @@ class FaultKind(StrEnum):
     WRONG_KEY = "wrong_key"  # holds other keys than the head-end was told
     COUNTER_AHEAD = "counter_ahead"  # has seen a higher client invocation counter
     COUNTER_BEHIND = "counter_behind"  # has lost its own counter and the one it had seen
+    CLOCK_DRIFT = "clock_drift"  # its own clock is off, and so are the times of its rows
     MISSING_ROWS = "missing_rows"  # no profile rows from then on, registers denied
     DENIED = "denied"  # refuses to show one object
     RELAY_STUCK = "relay_stuck"  # acknowledges and believes it, the contact stays
@@ -63,6 +65,8 @@ PARAMETERS: dict[FaultKind, dict[str, Any]] = {
     FaultKind.COUNTER_AHEAD: {"by": 1_000_000},
     FaultKind.GENERAL_BLOCKS: {"window": 4},
     FaultKind.COUNTER_BEHIND: {"by": 1_000_000},
+    # Ahead (behind: below 0) by so much at once, and by so many millionths of the time that passes.
+    FaultKind.CLOCK_DRIFT: {"offset_s": 0.0, "ppm": 0.0},
     FaultKind.DENIED: {"obis": ""},
     FaultKind.RELAY_DELAY_MS: {"delay_ms": 5000},
     FaultKind.SMALL_PDU: {"octets": 128},
@@ -219,8 +223,15 @@ def _check_type(kind: FaultKind, key: str, value: object, default: object) -> No
     wanted: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise BadInput(f"fault {kind}: {key} cannot be {value!r}", field=key)
-    if isinstance(value, int | float) and value < 0:
+    if kind is FaultKind.CLOCK_DRIFT:
+        _check_drift(key, float(str(value)))
+    elif isinstance(value, int | float) and value < 0:
         raise BadInput(f"fault {kind}: {key} cannot be negative ({value})", field=key)
+
+
+def _check_drift(key: str, value: float) -> None:
+    if not abs(value) <= _MAX_DRIFT[key]:
+        raise BadInput(f"fault clock_drift: {key} is within {_MAX_DRIFT[key]:g}", field=key)
 
 
 def _instant_us(values: Mapping[str, Any], key: str) -> int | None:

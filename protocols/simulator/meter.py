@@ -103,6 +103,22 @@ class Meter:
         start = np.arange(first_s, last_s, step, dtype=np.int64)
         return IntervalRows(start, self._delivered_wh(first_s, last_s))
 
+    def used_wh(self, at_us: Int64Array) -> Int64Array:
+        """Return what passed until each instant, counted from the first's interval on.
+
+        at_us: (instant,) int64 [us], growing, none in the future; the result: (instant,) int64
+        [Wh].
+        """
+        self.contact.settle()
+        at_us = np.maximum(at_us, self.commissioned_s * US_PER_S)
+        boundary_s = at_us // US_PER_S // self.interval_s * self.interval_s
+        first_s, last_s = int(boundary_s[0]), int(boundary_s[-1])
+        whole = np.zeros((last_s - first_s) // self.interval_s + 1, dtype=np.int64)
+        if last_s > first_s:
+            np.cumsum(self._delivered_wh(first_s, last_s), out=whole[1:])
+        partial = [self._partial_wh(int(b), int(a)) for b, a in zip(boundary_s, at_us, strict=True)]
+        return np.asarray(whole[(boundary_s - first_s) // self.interval_s] + partial)
+
     def _delivered_wh(self, start_s: int, end_s: int) -> Int64Array:
         """Return the energy that passed the contact per interval of ``[start_s, end_s)`` [Wh]."""
         load_wh = self._load_wh(start_s, end_s)

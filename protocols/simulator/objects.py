@@ -27,6 +27,7 @@ from protocols.dlms import xdr
 from protocols.dlms.cosem_time import CosemDateTime
 from protocols.dlms.errors import AccessError, AccessResult
 from protocols.dlms.selection import CLOCK_COLUMN, Selection
+from protocols.simulator.business_time import to_instant
 from protocols.simulator.contact import (
     BUTTON_MODE,
     CommandForbidden,
@@ -35,6 +36,7 @@ from protocols.simulator.contact import (
 )
 from protocols.simulator.faults import Fault, FaultBook, FaultKind
 from protocols.simulator.meter import Meter
+from protocols.simulator.meter_clock import MeterClock
 from protocols.simulator.profile_buffer import (
     CAPTURE_OBJECTS,
     INTERVAL_ENERGY,
@@ -85,12 +87,14 @@ class MeterObjects:
         meter: Meter,
         faults: FaultBook,
         *,
+        clock: MeterClock,
         deviation_min: int,
         highest_counter: Callable[[], int],
     ) -> None:
         self.identity = identity
         self.meter = meter
         self.faults = faults
+        self.clock = clock
         self.deviation_min = deviation_min
         self.highest_counter = highest_counter
         # Set by an action whose answer a fault lets get lost; the concentrator takes it.
@@ -112,17 +116,22 @@ class MeterObjects:
         return xdr.encode(reader(self))
 
     def write(self, class_id: int, obis: Obis, attribute: int, value: bytes) -> None:
-        """Refuse: nothing in this meter is set remotely. Raises `AccessError`."""
-        _find(class_id, obis)
+        """Set the clock; nothing else in this meter is set remotely. Raises `AccessError`."""
+        writable = _find(class_id, obis).writable
         self._check_answers(obis)
-        raise AccessError(AccessResult.READ_WRITE_DENIED)
+        if attribute not in writable:
+            raise AccessError(AccessResult.READ_WRITE_DENIED)
+        self.clock.write(value, deviation_min=self.deviation_min)
 
     def invoke(
         self, class_id: int, obis: Obis, method: int, parameter: bytes | None
     ) -> bytes | None:
-        """Run a method of disconnect control; raises `AccessError`."""
+        """Run a method of disconnect control or the clock; raises `AccessError`."""
         _find(class_id, obis)
         self._check_answers(obis)
+        if class_id == CLASS_CLOCK:
+            self.clock.invoke(method, parameter, period_s=self.meter.interval_s)
+            return None
         if class_id != CLASS_DISCONNECT or method not in (1, 2):
             raise AccessError(AccessResult.READ_WRITE_DENIED)
         try:
@@ -157,9 +166,9 @@ class MeterObjects:
         return RelayFault.NONE
 
     def cosem_time(self) -> bytes:
-        """Return the meter's clock as 12 octets, local time with its deviation."""
-        now = self.meter.clock.now()
-        return CosemDateTime.from_instant(now, deviation_min=self.deviation_min).octets
+        """Return the meter's own clock as 12 octets, local time with its deviation."""
+        shown = to_instant(self.clock.shown_us())
+        return CosemDateTime.from_instant(shown, deviation_min=self.deviation_min).octets
 
     def _fault(self, kind: FaultKind) -> Fault | None:
         return self.faults.active(kind, self.meter.clock.now_us()) if self.faults else None
@@ -192,6 +201,7 @@ class MeterObjects:
         encoded, count = read_buffer(
             self.meter,
             selection,
+            clock=self.clock,
             deviation_min=self.deviation_min,
             missing=self.faults.get(FaultKind.MISSING_ROWS),
         )
@@ -210,6 +220,7 @@ class _Object:
     version: int
     attributes: Mapping[int, _Reader]
     methods: int = 0
+    writable: frozenset[int] = frozenset()
 
 
 def _find(class_id: int, obis: Obis) -> _Object:
@@ -240,9 +251,10 @@ def _object_list(_objects: MeterObjects) -> d.Data:
 
 
 def _list_element(obis: Obis, entry: _Object) -> d.Structure:
-    read_only, may_run = d.Enum(1), d.Enum(1)
+    may_run = d.Enum(1)
     attributes = d.Array(
-        d.Structure((d.Integer(number), read_only, None)) for number in (1, *entry.attributes)
+        d.Structure((d.Integer(number), d.Enum(3 if number in entry.writable else 1), None))
+        for number in (1, *entry.attributes)
     )
     methods = d.Array(
         d.Structure((d.Integer(number + 1), may_run)) for number in range(entry.methods)
@@ -284,7 +296,7 @@ _OBJECTS: dict[Obis, _Object] = {
             4: lambda o: d.DoubleLongUnsigned(o.meter.interval_s),
             5: _fixed(d.Enum(SORT_FIFO)),
             6: _fixed(CLOCK_COLUMN.to_data()),
-            7: lambda o: d.DoubleLongUnsigned(entries_in_use(o.meter)),
+            7: lambda o: d.DoubleLongUnsigned(entries_in_use(o.meter, o.clock)),
             8: lambda o: d.DoubleLongUnsigned(PROFILE_DAYS * 86_400 // o.meter.interval_s),
         },
     ),
@@ -298,6 +310,8 @@ _OBJECTS: dict[Obis, _Object] = {
             8: _fixed(False),
             9: _fixed(d.Enum(CLOCK_BASE_CRYSTAL)),
         },
+        methods=6,
+        writable=frozenset({2}),
     ),
     CURRENT_ASSOCIATION: _Object(CLASS_ASSOCIATION, 1, {2: _object_list}, methods=1),
     DISCONNECT_CONTROL: _Object(

@@ -29,6 +29,7 @@ from protocols.dlms.selection import (
 from protocols.simulator.business_time import US_PER_S, to_us
 from protocols.simulator.faults import Fault
 from protocols.simulator.meter import IntervalRows, Meter
+from protocols.simulator.meter_clock import MeterClock
 
 PROFILE_STATUS = Obis.parse("0.0.96.10.1.255")
 INTERVAL_ENERGY = Obis.parse("1.0.1.29.0.255")  # energy of the capture period, not cumulative
@@ -47,23 +48,29 @@ OctetArray = npt.NDArray[np.uint8]
 
 
 def read_buffer(
-    meter: Meter, selection: Selection | None, *, deviation_min: int, missing: Fault | None = None
+    meter: Meter,
+    selection: Selection | None,
+    *,
+    clock: MeterClock,
+    deviation_min: int,
+    missing: Fault | None = None,
 ) -> tuple[bytes, int]:
     """Return the encoded rows that ``selection`` asks for, and how many they are.
 
-    ``deviation_min`` is minutes from local time to UTC, as COSEM counts them; ``missing`` is the
-    fault in whose window no row exists. Raises `AccessError` for a selection that is not served.
+    ``clock`` is the meter's own; ``deviation_min`` is minutes from local time to UTC, as COSEM
+    counts them; ``missing`` is the fault in whose window no row exists. Raises `AccessError` for a
+    selection that is not served.
     """
     columns = _ALL_COLUMNS
     if selection is None:
-        rows = _stored_rows(meter, None, None)
+        rows = _stored_rows(meter, clock, None, None)
     elif isinstance(selection, RangeSelection) and selection.column.obis == CLOCK:
         first_us = _end_us(selection.first, deviation_min)
         last_us = _end_us(selection.last, deviation_min)
-        rows = _stored_rows(meter, -(-first_us // US_PER_S), last_us // US_PER_S)
+        rows = _stored_rows(meter, clock, -(-first_us // US_PER_S), last_us // US_PER_S)
         columns = _chosen_columns(selection.columns)
     elif isinstance(selection, EntrySelection):
-        rows = _entries(_stored_rows(meter, None, None), selection)
+        rows = _entries(_stored_rows(meter, clock, None, None), selection)
         columns = _ALL_COLUMNS[max(selection.first_column, 1) - 1 : selection.last_column or None]
     else:
         raise AccessError(AccessResult.SCOPE_OF_ACCESS_VIOLATED)
@@ -77,9 +84,9 @@ def read_buffer(
     return encoded, rows.start_s.size
 
 
-def entries_in_use(meter: Meter) -> int:
+def entries_in_use(meter: Meter, clock: MeterClock) -> int:
     """Return how many rows the buffer holds."""
-    return _stored_rows(meter, None, None).start_s.size
+    return _stored_rows(meter, clock, None, None).start_s.size
 
 
 def encode_rows(
@@ -102,13 +109,37 @@ def encode_rows(
     return head + np.concatenate(parts, axis=1).tobytes()
 
 
-def _stored_rows(meter: Meter, first_s: int | None, last_s: int | None) -> IntervalRows:
+def _stored_rows(
+    meter: Meter, clock: MeterClock, first_s: int | None, last_s: int | None
+) -> IntervalRows:
     """Return the stored rows whose *capture time* lies in ``[first_s, last_s]``."""
+    if clock.was_ever_off:
+        return _captured_rows(meter, clock, first_s, last_s)
     now_s = meter.clock.now_us() // US_PER_S
     oldest_s = now_s - PROFILE_DAYS * 86_400
     from_s = oldest_s if first_s is None else max(first_s - meter.interval_s, oldest_s)
     until_s = now_s if last_s is None else last_s - meter.interval_s + 1
     return meter.rows(from_s, until_s)
+
+
+def _captured_rows(
+    meter: Meter, clock: MeterClock, first_s: int | None, last_s: int | None
+) -> IntervalRows:
+    """Return the rows by the times that the meter's own clock gave them, in order of capture."""
+    now_us, step_us = meter.clock.now_us(), meter.interval_s * US_PER_S
+    oldest_us = max(now_us - PROFILE_DAYS * 86_400 * US_PER_S, meter.commissioned_s * US_PER_S)
+    shown_us, true_us = clock.captures(oldest_us, now_us, step_us=step_us)
+    if shown_us.size < 2:
+        empty = np.empty(0, dtype=np.int64)
+        return IntervalRows(empty, empty)
+    energy_wh = np.diff(meter.used_wh(true_us))
+    end_s = shown_us[1:] // US_PER_S
+    chosen = np.ones(end_s.size, dtype=np.bool_)
+    if first_s is not None:
+        chosen &= end_s >= first_s
+    if last_s is not None:
+        chosen &= end_s <= last_s
+    return IntervalRows(end_s[chosen] - meter.interval_s, energy_wh[chosen])
 
 
 def _entries(rows: IntervalRows, selection: EntrySelection) -> IntervalRows:
@@ -147,10 +178,12 @@ def _end_us(value: d.Data, deviation_min: int) -> int:
 def _column(column: int, rows: IntervalRows, interval_s: int, deviation_min: int) -> OctetArray:
     count = rows.start_s.size
     if column == 0:
-        index = (rows.start_s - rows.start_s[0]) // interval_s
-        span = int(index[-1]) + 1
-        times = _encoded_times(int(rows.start_s[0]) + interval_s, interval_s, span, deviation_min)
-        return times if span == count else times[index]
+        # A clock that was set back gives the same times again: the first need not be the earliest.
+        first_s = int(rows.start_s.min())
+        index = (rows.start_s - first_s) // interval_s
+        span = int(index.max()) + 1
+        times = _encoded_times(first_s + interval_s, interval_s, span, deviation_min)
+        return times if np.array_equal(index, np.arange(span)) else times[index]
     if column == 1:
         return _constant(count, (d.Unsigned.tag, STATUS_OK))
     value = rows.energy_wh.astype(">u4").view(np.uint8).reshape(count, 4)

@@ -146,14 +146,16 @@ class Pusher:
     def _notification(self, device: Device, due_us: int) -> bytes:
         invoke = self._invoke[device.meter_no] = self._invoke.get(device.meter_no, 0) + 1
         deviation_min = device.objects.deviation_min
-        time = CosemDateTime.from_instant(to_instant(due_us), deviation_min=deviation_min)
+        shown = to_instant(due_us + device.clock.error_us(due_us))
+        time = CosemDateTime.from_instant(shown, deviation_min=deviation_min)
         return DataNotification(invoke & 0xFFFFFF, time, push_body(device, due_us)).encode()
 
 
 def push_body(device: Device, due_us: int) -> bytes:
     """Return the encoded data of one push: the list of its objects, and then their values."""
     meter, objects = device.meter, device.objects
-    time = CosemDateTime.from_instant(to_instant(due_us), deviation_min=objects.deviation_min)
+    shown = to_instant(due_us + device.clock.error_us(due_us))
+    time = CosemDateTime.from_instant(shown, deviation_min=objects.deviation_min)
     due_s = due_us // US_PER_S
     interval_end_s = due_s // meter.interval_s * meter.interval_s
     interval_wh = int(meter.rows(interval_end_s - meter.interval_s, interval_end_s).energy_wh.sum())

@@ -117,7 +117,7 @@ class Simulator:
             devices = {}
             for spec in group.meters:
                 device = Device(spec, self.clock, self._journal, utc_offset_s=utc_offset_s)
-                _set_first_faults(device.faults, spec.faults)
+                device.set_first_faults(spec.faults)
                 devices[spec.address] = self.devices[spec.meter_no] = device
             concentrator = Concentrator(
                 group.name, devices, self.clock, host=group.host, port=group.port,

@@ -21,14 +21,20 @@ from headend.ports.registry import (
 )
 from headend.services.collection import Collection, CollectionSettings
 from headend.services.links import LinkPool
+from headend.services.meter_keys import unlock
 from headend.services.reading_retry import RetryPolicy
 from headend.services.registry_import import NewMeterKey, RegistryBundle, RegistryImport
+from headend.services.turnstile import Priority
 from headend.store.counters import PostgresCounterStore
 from headend.store.database import Pool
 from headend.store.keys import KeyVault
 from headend.store.unit_of_work import PostgresStore
 from protocols.dlms.conversation import Timeouts
 from protocols.dlms.driver import DlmsAdapter
+from protocols.dlms.meter_model import load_model
+from protocols.dlms.services.clock import set_clock
+from protocols.dlms.services.wall_clock import WallClock
+from protocols.dlms.session import DlmsSession
 from protocols.simulator.business_time import BusinessClock, to_us
 from protocols.simulator.control import ControlServer
 from protocols.simulator.control_client import SimulatorControl
@@ -49,6 +55,8 @@ class Field:
     store: PostgresStore
     collection: Collection
     control: SimulatorControl
+    links: LinkPool
+    vault: KeyVault
     fleet: FleetSpec
     meter_ids: dict[str, int]
     concentrator_id: int
@@ -127,7 +135,7 @@ async def field(pool: Pool, store: PostgresStore) -> AsyncIterator[Field]:
         meter_ids = await uow.registry.meter_ids([m.meter_no for m in fleet.meters])
         (concentrator_id,) = await uow.registry.concentrator_ids()
     collection = Collection(store, simulator.clock, links, vault, settings=settings)
-    yield Field(store, collection, control, fleet, meter_ids, concentrator_id)
+    yield Field(store, collection, control, links, vault, fleet, meter_ids, concentrator_id)
     await links.close()
     await control.close()
     await server.stop()
@@ -156,3 +164,24 @@ async def test_faults_leave_their_causes_and_the_next_run_fills_the_gaps(field: 
     assert healed.causes == {}
     for number in range(4):
         assert await field.differences(number) == []
+
+
+async def test_a_clock_that_is_off_is_seen_and_gone_after_it_was_set(field: Field) -> None:
+    spec = field.fleet.meters[0]
+    truth = await field.control.truth(spec.meter_no)
+    await field.control.set_fault(spec.meter_no, "clock_drift", offset_s=-600)
+    result = await field.collection.collect_concentrator(field.concentrator_id, TODAY)
+    assert result.clocks_off == 1
+    after = await field.control.truth(spec.meter_no)
+    assert (after.business_time, after.register_wh) == (truth.business_time, truth.register_wh)
+    async with field.store.transaction() as uow:
+        record = await uow.registry.meter_access(field.meter_ids[spec.meter_no])
+    access = unlock(record, field.vault)
+    async with field.links.session(record.link_id, access, Priority.ON_DEMAND) as session:
+        assert isinstance(session, DlmsSession)
+        await set_clock(session, WallClock(load_model(spec.model)), NOW)
+        assert abs((await session.read_clock() - NOW).total_seconds()) < 1
+    again = await field.collection.collect_concentrator(
+        field.concentrator_id, TODAY + timedelta(days=1)
+    )
+    assert again.clocks_off == 0
