@@ -71,7 +71,11 @@ def limits(
         note("this meter shows no limit")
     if as_json:
         typer.echo(to_json([asdict(each) for each in found]))
-        return
+    elif found:
+        _show_limits(found)
+
+
+def _show_limits(found: list[LimitReading]) -> None:
     rows = [(e.name, e.obis, _shown(e.value), e.unit, _shown(e.over_s)) for e in found]
     show_table("Limits", ("limit", "OBIS", "value", "unit", "after s"), rows)
 
