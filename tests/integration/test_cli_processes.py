@@ -16,6 +16,9 @@ import pytest
 
 from headend.store.embedded import EmbeddedPostgres, find_running
 
+# They start servers and whole processes.
+pytestmark = pytest.mark.slow
+
 READY_S = 60.0  # real time; a busy machine imports slowly
 END_S = 30.0
 

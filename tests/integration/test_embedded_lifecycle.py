@@ -32,6 +32,9 @@ sys.stdin.read()
 server.stop()
 """
 
+# They start servers and whole processes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
