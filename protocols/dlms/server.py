@@ -78,6 +78,10 @@ class ServerSession:
         """Whether the client is let in and has proven itself."""
         return self._admission is not None and self._admission.proven
 
+    def drop_association(self) -> None:
+        """End the association without a word: its keys hold no longer."""
+        self._admission = self._requests = self._blocks = None
+
     def handle_all(self, apdu: bytes) -> tuple[bytes, ...]:
         """Answer one APDU with any number of them: what is too long goes out in general blocks."""
         blocks = self._blocks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from headend.domain.errors import BadInput, InvariantViolated
 from headend.domain.obis import CLOCK, DEVICE_SERIAL, LOGICAL_DEVICE_NAME
@@ -27,6 +28,7 @@ from protocols.simulator.journal import Journal
 from protocols.simulator.load import HouseholdLoad
 from protocols.simulator.meter import Meter
 from protocols.simulator.meter_clock import MeterClock
+from protocols.simulator.meter_keys import MeterKeys
 from protocols.simulator.objects import FRAME_COUNTER, DeviceIdentity, MeterObjects
 
 PUBLIC_CLIENT = 16  # reads identity and counter without security (Green Book convention)
@@ -69,11 +71,19 @@ class Device:
             commissioned_s=spec.commissioned_s,
         )
         self.clock = MeterClock(clock, record=self._record)
+        self.keys = MeterKeys(
+            encryption_key=spec.encryption_key,
+            authentication_key=spec.authentication_key,
+            master_key=spec.master_key,
+            record=self._record,
+        )
         self.objects = MeterObjects(
             DeviceIdentity(spec.logical_device_name, spec.serial),
             self.meter,
             self.faults,
             clock=self.clock,
+            keys=self.keys,
+            system_title=spec.system_title,
             deviation_min=-utc_offset_s // 60,
             highest_counter=self._highest_received,
         )
@@ -83,6 +93,7 @@ class Device:
         self._clock = clock
         self._journal = journal
         self._counters = ServerCounters()
+        self._sessions: WeakSet[ServerSession] = WeakSet()
         self._reserved = 0
         self._journaled_received: dict[int, int] = {}
 
@@ -97,7 +108,7 @@ class Device:
         """Begin a conversation with a client address; it lasts over its associations."""
         security = ServerSecurity(self.spec.system_title, _Clients(self), self._counters)
         general = self.fault(FaultKind.GENERAL_BLOCKS)
-        return ServerSession(
+        session = ServerSession(
             self.objects,
             security,
             client_address=client_address,
@@ -106,6 +117,8 @@ class Device:
             conformance=SERVED_CONFORMANCE if general is None else _WITHOUT_SERVICE_BLOCKS,
             general_blocks=0 if general is None else _window(general),
         )
+        self._sessions.add(session)
+        return session
 
     def answer(self, session: ServerSession, apdu: bytes) -> bytes | None:
         """Let a session answer one APDU by one; see `answers`."""
@@ -117,8 +130,14 @@ class Device:
         if is_association_request(apdu):
             self._apply_counter_faults()
             self.sessions_opened += 1
+        encryption_key, authentication_key = self.keys.encryption_key, self.keys.authentication_key
         answers = session.handle_all(apdu)
         self._keep_counters()
+        if (encryption_key, authentication_key) != (
+            self.keys.encryption_key,
+            self.keys.authentication_key,
+        ):
+            self._begin_with_new_keys(is_new_sequence=encryption_key != self.keys.encryption_key)
         if self.objects.answer_lost:
             self.objects.answer_lost = False
             return ()
@@ -154,8 +173,8 @@ class Device:
             return ClientAccess("lls", password=self.spec.password.encode(), may_write=False)
         if client_address != MANAGEMENT_CLIENT:
             raise KeyError(client_address)
-        encryption_key = bytes.fromhex(self.spec.encryption_key)
-        authentication_key = bytes.fromhex(self.spec.authentication_key)
+        encryption_key = self.keys.encryption_key
+        authentication_key = self.keys.authentication_key
         if self.fault(FaultKind.WRONG_KEY) is not None:
             encryption_key = _another(encryption_key)
             authentication_key = _another(authentication_key)
@@ -201,6 +220,8 @@ class Device:
             self.faults.clear(FaultKind(name) if name else None)
             if name in (None, FaultKind.CLOCK_DRIFT):
                 self.clock.forget()  # what became of it follows in a record of its own
+        elif kind == "keys":
+            self.keys.replay(values)
         elif kind == "meter_clock":
             self.clock.replay(values)
         elif kind == "counters":
@@ -218,7 +239,7 @@ class Device:
         records += [{"kind": "fault", **fault.to_json()} for fault in self.faults]
         if self._reserved:
             records.append(self._counter_record())
-        kept = (*self.clock.snapshot(), *self.contact.snapshot())
+        kept = (*self.keys.snapshot(), *self.clock.snapshot(), *self.contact.snapshot())
         records += [{"kind": kind, **values} for kind, values in kept]
         return [{**record, "meter": self.meter_no} for record in records]
 
@@ -251,6 +272,18 @@ class Device:
             ahead = self._highest_received() + fault.parameters["by"]
             self._counters.received[MANAGEMENT_CLIENT] = ahead
             self.clear_fault(FaultKind.COUNTER_AHEAD)
+
+    def _begin_with_new_keys(self, *, is_new_sequence: bool) -> None:
+        """End every association under the old keys, whose last answer is made.
+
+        With a new encryption key the client's counters begin anew; our own simply go on.
+        """
+        for session in self._sessions:
+            session.drop_association()
+        if is_new_sequence:
+            self._counters.received.pop(MANAGEMENT_CLIENT, None)
+            self._record("counters", self._counter_record())
+            self._journaled_received = dict(self._counters.received)
 
     def _highest_received(self) -> int:
         return self._counters.received.get(MANAGEMENT_CLIENT, 0)

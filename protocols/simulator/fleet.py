@@ -33,7 +33,7 @@ DEFAULT_COMMISSIONED_AT = "2025-01-01T00:00:00+00:00"
 
 @dataclass(frozen=True, slots=True)
 class MeterSpec:
-    """One meter. Keys are hex and never show in ``repr``.
+    """One meter. Keys are hex and never show in ``repr``; without ``master_key`` none is replaced.
 
     address: wPort or HDLC address on its concentrator; initial_wh: register at
     ``commissioned_at``; max_pdu [octets], hdlc_window [frames] and hdlc_information [octets]: the
@@ -47,6 +47,7 @@ class MeterSpec:
     encryption_key: str = field(repr=False)
     authentication_key: str = field(repr=False)
     password: str = field(default="", repr=False)
+    master_key: str = field(default="", repr=False)
     model: str = DEFAULT_MODEL
     load_seed: int = 0
     load_scale: float = 1.0
@@ -93,6 +94,8 @@ class MeterSpec:
         _check(self.relay_delay_ms >= 0, f"{where}: negative delay", "relay_delay_ms")
         for name in ("encryption_key", "authentication_key"):
             _check_key(where, name, getattr(self, name))
+        if self.master_key:
+            _check_key(where, "master_key", self.master_key)
         _check(
             len(self.logical_device_name.encode()) <= 16,
             f"{where}: a logical device name has at most 16 octets",
@@ -247,6 +250,7 @@ def make_meter(seed: int, number: int, *, address: int, **values: Any) -> MeterS
         "serial": meter_no,
         "encryption_key": encryption_key,
         "authentication_key": authentication_key,
+        "master_key": make_master_key(seed, meter_no),
         "password": f"{int(meter_no) % 100_000_000:08}",
         "load_seed": int.from_bytes(digest[:6], "big"),
         "initial_wh": int.from_bytes(digest[6:9], "big") % 9_000_000,
@@ -258,6 +262,11 @@ def make_keys(seed: int, meter_no: str) -> tuple[str, str]:
     """Return the 16-octet encryption and authentication keys of a simulated meter, as hex."""
     material = hashlib.sha256(f"keys {seed} {meter_no}".encode()).hexdigest()
     return material[:32], material[32:]
+
+
+def make_master_key(seed: int, meter_no: str) -> str:
+    """Return the 16-octet master key, under which new keys come, as hex."""
+    return hashlib.sha256(f"master {seed} {meter_no}".encode()).hexdigest()[:32]
 
 
 def read_transport(text: str) -> Transport:
@@ -291,7 +300,11 @@ def _read_meter(seed: int, document: object) -> MeterSpec:
         raise BadInput("a meter is not an object", field="meters")
     meter_no = str(document.get("meter_no", ""))
     encryption_key, authentication_key = make_keys(seed, meter_no)
-    defaults = {"encryption_key": encryption_key, "authentication_key": authentication_key}
+    defaults = {
+        "encryption_key": encryption_key,
+        "authentication_key": authentication_key,
+        "master_key": make_master_key(seed, meter_no),
+    }
     return _build(MeterSpec, {**defaults, **document})
 
 

@@ -2,8 +2,8 @@
 
 Answers the server session's reads, writes and methods from `Meter` and its contact, and lets the
 faults of `FaultBook` bend the *answers*. Classes and attributes follow IEC 62056-6-2 (Blue Book;
-clauses unverified): 1 data, 3 register, 7 profile generic, 8 clock, 15 association, 70 disconnect
-control. Association, ciphering and block transfer are the session's.
+clauses unverified): 1 data, 3 register, 7 profile generic, 8 clock, 15 association, 64 security
+setup, 70 disconnect control. Association, ciphering and block transfer are the session's.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ from protocols.dlms import data as d
 from protocols.dlms import xdr
 from protocols.dlms.cosem_time import CosemDateTime
 from protocols.dlms.errors import AccessError, AccessResult
+from protocols.dlms.key_transfer import (
+    CLASS_SECURITY_SETUP,
+    METHOD_KEY_TRANSFER,
+    SECURITY_SETUP,
+)
 from protocols.dlms.selection import CLOCK_COLUMN, Selection
 from protocols.simulator.business_time import to_instant
 from protocols.simulator.contact import (
@@ -37,6 +42,7 @@ from protocols.simulator.contact import (
 from protocols.simulator.faults import Fault, FaultBook, FaultKind
 from protocols.simulator.meter import Meter
 from protocols.simulator.meter_clock import MeterClock
+from protocols.simulator.meter_keys import MeterKeys
 from protocols.simulator.profile_buffer import (
     CAPTURE_OBJECTS,
     INTERVAL_ENERGY,
@@ -57,6 +63,7 @@ NOMINAL_DV = 2300  # 230 V in decivolts
 UNIT_W, UNIT_WH, UNIT_A, UNIT_V = 27, 30, 33, 35  # COSEM unit enumeration
 SORT_FIFO = 1
 CLOCK_BASE_CRYSTAL = 1
+POLICY_AUTHENTICATED_ENCRYPTED = 3  # of every message, in version 0 of the class
 _NEEDS_MEASUREMENT = frozenset(
     {ACTIVE_ENERGY_IMPORT, INSTANTANEOUS_POWER_IMPORT, INTERVAL_ENERGY, CURRENT_L1}
 )
@@ -88,6 +95,8 @@ class MeterObjects:
         faults: FaultBook,
         *,
         clock: MeterClock,
+        keys: MeterKeys,
+        system_title: bytes,
         deviation_min: int,
         highest_counter: Callable[[], int],
     ) -> None:
@@ -95,6 +104,8 @@ class MeterObjects:
         self.meter = meter
         self.faults = faults
         self.clock = clock
+        self.keys = keys
+        self.system_title = system_title
         self.deviation_min = deviation_min
         self.highest_counter = highest_counter
         # Set by an action whose answer a fault lets get lost; the concentrator takes it.
@@ -126,11 +137,14 @@ class MeterObjects:
     def invoke(
         self, class_id: int, obis: Obis, method: int, parameter: bytes | None
     ) -> bytes | None:
-        """Run a method of disconnect control or the clock; raises `AccessError`."""
+        """Run a method of disconnect control, clock or security setup; raises `AccessError`."""
         _find(class_id, obis)
         self._check_answers(obis)
         if class_id == CLASS_CLOCK:
             self.clock.invoke(method, parameter, period_s=self.meter.interval_s)
+            return None
+        if (class_id, method) == (CLASS_SECURITY_SETUP, METHOD_KEY_TRANSFER):
+            self.keys.transfer(parameter)
             return None
         if class_id != CLASS_DISCONNECT or method not in (1, 2):
             raise AccessError(AccessResult.READ_WRITE_DENIED)
@@ -314,6 +328,16 @@ _OBJECTS: dict[Obis, _Object] = {
         writable=frozenset({2}),
     ),
     CURRENT_ASSOCIATION: _Object(CLASS_ASSOCIATION, 1, {2: _object_list}, methods=1),
+    SECURITY_SETUP: _Object(
+        CLASS_SECURITY_SETUP,
+        0,
+        {
+            2: _fixed(d.Enum(POLICY_AUTHENTICATED_ENCRYPTED)),
+            3: _fixed(d.Enum(0)),  # suite 0
+            5: lambda o: o.system_title,
+        },
+        methods=2,
+    ),
     DISCONNECT_CONTROL: _Object(
         CLASS_DISCONNECT,
         0,
