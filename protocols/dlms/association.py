@@ -27,7 +27,7 @@ from protocols.dlms.client_settings import (
     ClientSettings,
     check_settings,
 )
-from protocols.dlms.errors import AccessResult, MalformedData
+from protocols.dlms.errors import AccessResult, MalformedData, RequestTooLong
 from protocols.dlms.events import (
     Answer,
     Associated,
@@ -192,7 +192,7 @@ class ClientAssociation:
         if limit and len(apdu) > limit:
             if not self.negotiated.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
                 text = f"a request of {len(apdu)} octets, the meter takes {limit}"
-                raise LocalProtocolError(text)
+                raise RequestTooLong(text)
             self._blocks = self._open_blocks()
             (apdu,) = self._blocks.send(apdu)  # one, until the meter tells its window
         self._pending, self._state = request, State.WAITING

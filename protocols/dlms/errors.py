@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from headend.domain.errors import HeadEndError, MeterBusy, MeterMisbehaved, MeterRefused
+from headend.domain.errors import (
+    HeadEndError,
+    LocalProtocolError,
+    MeterBusy,
+    MeterMisbehaved,
+    MeterRefused,
+)
 
 
 class MalformedData(MeterMisbehaved):
     """Bytes that are no valid encoding: cut, mutated or foreign. Nothing was changed."""
+
+
+class RequestTooLong(LocalProtocolError):
+    """The meter takes no APDU of that size, and no blocks. Nothing was sent."""
 
 
 class AccessResult(IntEnum):

@@ -23,7 +23,13 @@ from protocols.dlms import requests as rq
 from protocols.dlms import responses as rs
 from protocols.dlms.conversation import Conversation, NoAnswer
 from protocols.dlms.cosem_time import CosemDateTime
-from protocols.dlms.errors import AccessRefused, AccessResult, MalformedData, refusal
+from protocols.dlms.errors import (
+    AccessRefused,
+    AccessResult,
+    MalformedData,
+    RequestTooLong,
+    refusal,
+)
 from protocols.dlms.initiate import Conformance, InitiateResponse
 from protocols.dlms.knowledge import Knowledge
 from protocols.dlms.meter_model import LoadProfile, MeterModel, RelayObject
@@ -114,7 +120,13 @@ class DlmsSession:
         selection: Selection | None = select_range(self._model, known, energy, start, end)
         if not self._association.negotiated.conformance & Conformance.SELECTIVE_ACCESS:
             selection = None  # all rows come, and those outside are dropped below
-        buffer = await self.get(rq.Attribute(CLASS_PROFILE, profile, 2), selection)
+        attribute = rq.Attribute(CLASS_PROFILE, profile, 2)
+        try:
+            buffer = await self.get(attribute, selection)
+        except (RequestTooLong, AccessRefused):
+            if selection is None:
+                raise
+            buffer = await self.get(attribute)
         scale = self._knowledge.scalers[energy.column.obis]
         return decode_rows(buffer, self._model, known, columns, scale, start=start, end=end)
 

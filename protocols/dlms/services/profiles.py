@@ -19,7 +19,7 @@ from protocols.dlms import data as d
 from protocols.dlms import xdr
 from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.data import Data
-from protocols.dlms.errors import AccessResult, MalformedData
+from protocols.dlms.errors import AccessResult, MalformedData, RequestTooLong
 from protocols.dlms.selection import CaptureObject, EntrySelection, RangeSelection, Selection
 from protocols.dlms.services import cosem
 from protocols.dlms.services.cosem import CosemAccess
@@ -232,14 +232,15 @@ async def _read_buffer(
         return await access.get(attribute)
     try:
         return await access.get(attribute, selection)
+    except RequestTooLong as fault:
+        why = f"the meter takes no request that selects rows ({fault})"
     except (MeterRefused, MeterBusy) as fault:
         # "Not now" is how some meters say "never" to a selection; a busy one says it again.
-        buffer = await access.get(attribute)
         code = fault.code if isinstance(fault, MeterRefused) else "not now"
-        notes.append(
-            f"the meter refused to select rows ({code}): everything was read, and chosen here"
-        )
-        return buffer
+        why = f"the meter refused to select rows ({code})"
+    buffer = await access.get(attribute)
+    notes.append(f"{why}: everything was read, and chosen here")
+    return buffer
 
 
 def _choose(
