@@ -86,8 +86,9 @@ def rejection(diagnostic: Diagnostic, *, transient: bool = False) -> bytes:
 # What the way tells.
 
 
-async def test_a_closed_port(inspector: DlmsInspector, unused_tcp_port: int) -> None:
-    url = f"dlms+tcp://127.0.0.1:{unused_tcp_port}?client=16"
+@pytest.mark.parametrize("scheme", ["dlms+tcp", "dlms+hdlc+tcp", "dlms+udp"])
+async def test_a_closed_port(inspector: DlmsInspector, unused_tcp_port: int, scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:{unused_tcp_port}?{GMAC}"
     found = await diagnose(inspector, url)
     assert found.cause is Cause.CONNECTION_REFUSED
     assert "no route to a meter" in found.sentence

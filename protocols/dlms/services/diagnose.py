@@ -120,6 +120,13 @@ def explain_use(fault: HeadEndError, knocker: Knocker) -> Diagnosis:
 
 async def explain_association(fault: HeadEndError, knocker: Knocker) -> Diagnosis:
     """Say why the meter did not let us in, knocking where the fault alone does not tell."""
+    if isinstance(fault, MeterUnreachable) and "nobody listens" in str(fault):
+        # Without a connection (UDP) a closed port shows only by its answer to the first datagram.
+        return Diagnosis(
+            Cause.CONNECTION_REFUSED,
+            f"no route to a meter at {knocker.where}: the host answers, but nothing listens on"
+            " that port",
+        )
     told = _explain_plainly(fault, knocker)
     if told is not None and not _is_doubtful(fault, knocker.endpoint):
         return told
