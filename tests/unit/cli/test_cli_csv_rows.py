@@ -76,6 +76,14 @@ def test_numbers_and_flags_have_their_types(tmp_path: Path) -> None:
     assert meter.closes_directly is True
 
 
+def test_a_system_title_is_hex(tmp_path: Path) -> None:
+    text = METER + ",system_title\nM1,dlms+tcp://h:1,7,sim,LDN,S,{}\n"
+    meter = meter_sections(read_csv(write(tmp_path, text.format("4d4d4d0000bc614e"))))["meters"][0]
+    assert meter.system_title == b"MMM\x00\x00\xbcaN"
+    with pytest.raises(BadInput, match="line 2: system_title: 'MMM1' is not octets as hex"):
+        meter_sections(read_csv(write(tmp_path, text.format("MMM1"))))
+
+
 def test_an_empty_optional_value_is_no_value(tmp_path: Path) -> None:
     text = (
         "meter_no,usage_point_no,valid_from,link_confirmed_at,multiplier\n"
