@@ -38,7 +38,7 @@ from protocols.dlms.events import (
     Released,
     StaleAnswer,
 )
-from protocols.dlms.fitting import check_fits
+from protocols.dlms.fitting import AnswerCheck
 from protocols.dlms.hls import Proofs
 from protocols.dlms.initiate import Conformance, InitiateRequest, InitiateResponse
 from protocols.dlms.security import MAX_OVERHEAD, Form, PlainAnswer, SecureChannel, SecurityFault
@@ -109,6 +109,7 @@ class ClientAssociation:
         self._negotiated: InitiateResponse | None = None
         self._pending: rq.Request | None = None
         self._invoke = 0
+        self._answers = AnswerCheck()
         self._blocks: gbt.BlockTransfer | None = None
 
     @property
@@ -202,6 +203,11 @@ class ClientAssociation:
         """Give up on the answer; when it comes late it is told apart by its invoke-id."""
         self._check(_Move.ABANDON)
         self._pending, self._state = None, State.READY
+        self.expect_late_answers()
+
+    def expect_late_answers(self) -> None:
+        """Take an answer by its invoke-id alone from now on: one that was given up may come."""
+        self._answers.may_be_late = True
 
     def repeat(self) -> tuple[bytes, ...]:
         """Return what to send again while blocks are under way and nothing comes; else nothing."""
@@ -339,7 +345,7 @@ class ClientAssociation:
             plain, authenticated = apdu, False
         response = rs.decode_response(plain)
         if not isinstance(response, rs.ExceptionResponse | rs.ConfirmedServiceError):
-            check_fits(response, self._pending)
+            self._answers.check(response, self._pending, plain)
         if self._state is State.PROVING:
             return self._receive_proof(response)
         self._pending, self._state = None, State.READY

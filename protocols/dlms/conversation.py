@@ -86,6 +86,8 @@ class Conversation:
     def start(self) -> None:
         """Begin to listen; raises `LocalProtocolError` when another conversation does."""
         self._wire.listen(self._server, self._client, self._deliver, self._lose)
+        if (self._server, self._client) in self._wire.owing:
+            self.association.expect_late_answers()
 
     def stop(self) -> None:
         """Stop listening and close the association."""
@@ -133,6 +135,7 @@ class Conversation:
         finally:
             if self.association.state is State.WAITING:
                 self.association.abandon()
+                self._wire.owing.add((self._server, self._client))
         if not isinstance(event, Answer):
             raise MeterMisbehaved(f"meter {self._server} answered unexpectedly")
         return event

@@ -77,6 +77,7 @@ class HdlcWire(asyncio.Protocol):
         self.name = name
         self.dropped = 0
         self.unsettled: set[Pair] = set()
+        self.owing: set[Pair] = set()
         self.tap: Tap | None = None
         self._addresses = addresses
         self._limits = limits

@@ -33,6 +33,7 @@ class Wire(Protocol):
 
     dropped: int
     unsettled: set[Pair]  # whose association request stayed unanswered: it may still come
+    owing: set[Pair]  # who left a request unanswered since the connection was made
     tap: Tap | None
 
     @property

@@ -22,6 +22,7 @@ class _WrapperWire:
         self.name = name
         self.dropped = 0
         self.unsettled: set[Pair] = set()
+        self.owing: set[Pair] = set()
         self.tap: Tap | None = None
         self._route = route
         self._listeners = Listeners()
