@@ -34,8 +34,14 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 CLOCK_SIZE = 12  # octets of a date-time
 MAX_COLUMNS = 255
 _FIRST_WINDOW = 128  # rows compared at once with a new layout; grows while they fit
-_TILE_ROWS = 64
-_MANY = 16_384  # octets from which on comparing by tiles is worth its second call
+_LONG_ROW = 2048  # octets that are compared as one row
+_MANY = 16_384  # octets from which on that is worth its second call
+_OTHER = -1  # stands for the tag of a column that holds neither numbers nor clocks
+_SIZED_TAGS = frozenset(
+    (d.TAG_BIT_STRING, d.TAG_OCTET_STRING, d.TAG_VISIBLE_STRING, d.TAG_UTF8_STRING)
+)
+_NESTED_TAGS = frozenset((d.TAG_ARRAY, d.TAG_STRUCTURE, d.TAG_COMPACT_ARRAY))
+_Field: TypeAlias = tuple[int, int, int]  # tag or `_OTHER`, offset in the row, octets
 
 # Data tag -> (numpy format, octets) of what a column can hold as a number.
 _NUMBER_FORMATS = {
@@ -147,13 +153,16 @@ def _last_with(mask: BoolArray, starts: Int64Array) -> Int64Array:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the values of a row are: ``tags`` and field names per column, and the fixed octets."""
+    """Where the values of a row are: ``tags`` and field names per column, and the fixed octets.
+
+    A tag is the column's own, `TAG_DATE_TIME` for any clock, `_OTHER` for what is no number.
+    """
 
     size: int
     tags: tuple[int, ...]
     dtype: np.dtype[Any]
-    tile: npt.NDArray[np.uint8]  # `_TILE_ROWS` rows of the fixed octets in place, zero elsewhere
-    tile_mask: npt.NDArray[np.uint8]  # 255 where an octet is fixed
+    skeleton: npt.NDArray[np.uint8]  # the fixed octets in place, zero elsewhere
+    mask: npt.NDArray[np.uint8]  # 255 where an octet is fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +204,17 @@ def _scan(body: bytes, starts: Int64Array, ends: Int64Array) -> list[_Segment]:
 
 def _count_alike(octets: npt.NDArray[np.uint8], layout: _Layout) -> int:
     """Return how many rows from the first one on have their fixed octets where it has them."""
-    size = layout.size
-    # numpy works much faster through rows as long as the tile, but one call less is faster yet.
-    tiled = octets.size // layout.tile.size * layout.tile.size if octets.size >= _MANY else 0
-    if tiled:
-        alike = _count_same(octets[:tiled], layout.tile_mask, layout.tile) // size
-        if alike * size < tiled:
-            return alike
-    rest = octets[tiled:]
-    return (tiled + _count_same(rest, layout.tile_mask[:size], layout.tile[:size])) // size
+    size, mask, skeleton = layout.size, layout.mask, layout.skeleton
+    # numpy works much faster through long rows than through many short ones.
+    repeats = _LONG_ROW // size
+    tiled = octets.size // (repeats * size) * repeats * size if repeats > 1 else 0
+    if tiled and octets.size >= _MANY:
+        alike = _count_same(octets[:tiled], np.tile(mask, repeats), np.tile(skeleton, repeats))
+        if alike < tiled:
+            return alike // size
+    else:
+        tiled = 0
+    return (tiled + _count_same(octets[tiled:], mask, skeleton)) // size
 
 
 def _count_same(
@@ -239,25 +250,29 @@ def _layout_at(body: bytes, position: int) -> _Layout:
         width, position = xdr.decode_length(body, position + 1)
         if not 1 <= width <= MAX_COLUMNS:
             raise MalformedData(f"a profile row of {width} columns")
-        fixed = [body[start:position]]
-        fields: list[tuple[int, int, int]] = []  # tag, offset, size
+        fixed = [(0, body[start:position])]
+        fields: list[_Field] = []
         for _ in range(width):
             tag, at = body[position], position
             number = _NUMBER_FORMATS.get(tag)
+            kind, value = tag, at + 1  # of a number and of null-data
             if number is not None:
-                head, end = at + 1, at + 1 + int(number[-1])
+                head, position = value, value + int(number[-1])
             elif tag == d.TAG_NULL:
-                head = end = at + 1
+                head = position = value
             elif tag == d.TAG_OCTET_STRING and body[at + 1] == CLOCK_SIZE:
-                head, end = at + 2, at + 2 + CLOCK_SIZE
+                kind, head, value = d.TAG_DATE_TIME, at + 2, at + 2
+                position = value + CLOCK_SIZE
             elif tag == d.TAG_DATE_TIME:
-                head, end = at + 1, at + 1 + CLOCK_SIZE
+                head, position = value, value + CLOCK_SIZE
             else:
                 # Another type: its octets are decoded row by row, but its place is fixed.
-                head, end = at, xdr.skip(body, at)
-            fields.append((tag, head - start, end - head))
-            fixed.append(body[at:head])
-            position = end
+                kind, value, position = _OTHER, at, xdr.skip(body, at)
+                head = xdr.decode_length(body, at + 1)[1] if tag in _SIZED_TAGS else at + 1
+                if tag in _NESTED_TAGS:
+                    head = position  # only rows that are the same there are sure to be as long
+            fields.append((kind, value - start, position - value))
+            fixed.append((at - start, body[at:head]))
     except IndexError:
         raise MalformedData("a profile row is cut short") from None
     if position > len(body):
@@ -267,34 +282,25 @@ def _layout_at(body: bytes, position: int) -> _Layout:
 
 @lru_cache(maxsize=256)
 def _make_layout(
-    fixed: tuple[bytes, ...], fields: tuple[tuple[int, int, int], ...], size: int
+    fixed: tuple[tuple[int, bytes], ...], fields: tuple[_Field, ...], size: int
 ) -> _Layout:
-    names, formats, offsets = [], [], []
-    tags: list[int] = []
     skeleton, mask = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.uint8)
-    at = 0
-    for index, part in enumerate(fixed):
-        if index:
-            tag, offset, width = fields[index - 1]
-            at = offset - len(part)
+    for at, part in fixed:
         skeleton[at : at + len(part)] = np.frombuffer(part, dtype=np.uint8)
         mask[at : at + len(part)] = 255
-        if not index:
-            continue
-        is_clock = width == CLOCK_SIZE and part and tag in (d.TAG_OCTET_STRING, d.TAG_DATE_TIME)
-        kind = d.TAG_DATE_TIME if is_clock else tag
-        tags.append(kind if part else -1)
+    names, formats, offsets = [], [], []
+    for index, (kind, offset, width) in enumerate(fields):
         if kind == d.TAG_NULL:
             continue
-        names.append(f"c{index - 1}")
+        names.append(f"c{index}")
         offsets.append(offset)
-        if not part:
+        if kind == _OTHER:
             formats.append(f"V{width}")
         else:
-            formats.append(CLOCK_FIELDS if is_clock else _NUMBER_FORMATS[tag])  # type: ignore[arg-type]
+            is_clock = kind == d.TAG_DATE_TIME
+            formats.append(CLOCK_FIELDS if is_clock else _NUMBER_FORMATS[kind])  # type: ignore[arg-type]
     spec: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
-    tiles = np.tile(skeleton, _TILE_ROWS), np.tile(mask, _TILE_ROWS)
-    return _Layout(size, tuple(tags), np.dtype(spec), *tiles)
+    return _Layout(size, tuple(kind for kind, _, _ in fields), np.dtype(spec), skeleton, mask)
 
 
 # --- filling ---------------------------------------------------------------------------------
@@ -328,7 +334,7 @@ def _fill_column(
     clocks: npt.NDArray[Any] | None = None
     if kinds == {d.TAG_DATE_TIME}:
         values = clocks = np.zeros(rows, dtype=CLOCK_FIELDS)
-    elif kinds & {-1, d.TAG_DATE_TIME}:
+    elif kinds & {_OTHER, d.TAG_DATE_TIME}:
         values = np.empty(rows, dtype=object)
     else:
         values = np.zeros(rows, dtype=np.float64 if kinds & _FLOAT_TAGS else np.int64)
@@ -349,7 +355,7 @@ def _fill_column(
 
 
 def _decode_each(part: npt.NDArray[Any], tag: int) -> list[Any]:
-    if tag == -1:
+    if tag == _OTHER:
         return [xdr.decode(bytes(value)) for value in part]
     return [value.tobytes() if tag == d.TAG_DATE_TIME else value.item() for value in part]
 

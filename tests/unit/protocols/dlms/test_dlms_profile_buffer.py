@@ -225,3 +225,29 @@ def test_a_row_missing_in_one_buffer_is_not_balanced_by_the_next() -> None:
 def test_any_octet_but_zero_is_true() -> None:
     table = decode_buffer(bytes.fromhex("0103 0201 0300 0201 0301 0201 03FF"))
     assert table.columns[0].values.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [b"ok", b"a longer text", b"", b"other"],
+        [d.BitString.from_bits("1"), d.BitString.from_bits("1" * 20), d.BitString.from_bits("")],
+        [d.Array((d.Unsigned(1),)), d.Array(()), d.Array((d.Unsigned(1), d.Unsigned(2)))],
+        [d.Structure((None, None)), d.Structure((d.Unsigned(0),)), d.Structure((d.Enum(0),))],
+        [d.VisibleString("abc"), b"abcd", None, d.Utf8String("abcdef")],
+    ],
+)
+def test_cells_of_any_type_and_size_in_the_last_column(cells: list[d.Data]) -> None:
+    rows = [d.Structure((d.Unsigned(n), cell)) for n, cell in enumerate(cells)]
+    table = decode_buffers([xdr.encode(d.Array(rows)), xdr.encode(d.Array(rows))])
+    assert table.columns[0].values.tolist() == [*range(len(cells))] * 2
+    shown = [None if table.columns[1].null[n] else table.columns[1].values[n] for n in range(6)]
+    assert shown == (cells * 2)[:6]
+
+
+def test_a_row_that_only_looks_like_the_one_before_it() -> None:
+    octets = bytes.fromhex(
+        "0103 0203 090C07EA03010000000000000080 1100 0600000000"
+        "0203 0011 0006 0000000102031A00000000000000"
+    )
+    assert decode_buffers((octets, octets)).rows == 6
