@@ -56,6 +56,8 @@ HLS_METHOD = rq.Attribute(15, CURRENT_ASSOCIATION, 1)  # reply_to_HLS_authentica
 GBT_WINDOW = 16  # blocks that we take in one stream
 _NO_LIMIT = 0xFFFF  # octets of an APDU
 CONFIRMED_HIGH = 0xC0  # invoke-id-and-priority: confirmed service, high priority
+# Unasked: a late AARE or RLRE, and what meters push on the same connection, plain or ciphered.
+_NO_ANSWERS = frozenset((acse.AARE, acse.RLRE, 0x0F, 0x18, 0xC2, 0xCA, 0xD2))
 _UNCIPHERED_REFUSALS = frozenset((rs.EXCEPTION_RESPONSE, rs.CONFIRMED_SERVICE_ERROR))
 
 
@@ -334,7 +336,7 @@ class ClientAssociation:
         return self._receive_answer(received.apdu)
 
     def _receive_answer(self, apdu: bytes) -> Event:
-        if apdu[0] in (acse.AARE, acse.RLRE):
+        if apdu[0] in _NO_ANSWERS:
             raise StaleAnswer(f"APDU {apdu[0]:#04x} while waiting for an answer")
         authenticated = self._channel is not None
         try:
@@ -343,8 +345,10 @@ class ClientAssociation:
             if apdu[0] not in _UNCIPHERED_REFUSALS:
                 raise
             plain, authenticated = apdu, False
+        if plain[:1] and plain[0] in _NO_ANSWERS:
+            raise StaleAnswer(f"APDU {plain[0]:#04x} while waiting for an answer")
         response = rs.decode_response(plain)
-        if not isinstance(response, rs.ExceptionResponse | rs.ConfirmedServiceError):
+        if self._state is not State.PROVING:  # what is proven by a fresh challenge is not late
             self._answers.check(response, self._pending, plain)
         if self._state is State.PROVING:
             return self._receive_proof(response)

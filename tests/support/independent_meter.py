@@ -224,6 +224,8 @@ class Ways:
     same_counter_tag: bool = False  # the HLS tag uses the counter of its carrier
     doubled: bool = False  # sends each answer twice
     split: bool = False  # sends octet by octet
+    invoke: int | None = None  # what every answer has instead of the request's invoke-id
+    pushes: bytes = b""  # an APDU that comes before each answer
     idle_s: float = 30.0
 
 
@@ -340,9 +342,10 @@ class IndependentMeter:
             return False
         if ways.late_s:
             time.sleep(ways.late_s)
-        if answer:
+        pushes = [ways.pushes] if ways.pushes and apdu[0] not in (0x60, 0x62) else []
+        for part in [*pushes, answer] if answer else []:
             frame = b"\x00\x01" + server.to_bytes(2, "big") + client.to_bytes(2, "big")
-            frame += len(answer).to_bytes(2, "big") + answer
+            frame += len(part).to_bytes(2, "big") + part
             frame *= 2 if ways.doubled else 1
             if ways.split:
                 for at in range(len(frame)):
@@ -375,7 +378,10 @@ class IndependentMeter:
         if plain is None:
             return b"\xd8\x01\x05"
         self.asked.append(plain)
-        return self._protect(session, self._serve_request(session, plain))
+        served = self._serve_request(session, plain)
+        if served and self.ways.invoke is not None and served[0] in (0xC4, 0xC5, 0xC7):
+            served = served[:2] + bytes((self.ways.invoke,)) + served[3:]
+        return self._protect(session, served)
 
     # --- ACSE ---
 

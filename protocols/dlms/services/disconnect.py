@@ -114,7 +114,7 @@ async def find_relay(access: CosemAccess, candidates: list[Obis]) -> Obis:
     first: MeterRefused | None = None
     for obis in candidates:
         try:
-            await cosem.read(access, cosem.DISCONNECT_CONTROL, obis, _OUTPUT)
+            await cosem.read(access, cosem.DISCONNECT_CONTROL, obis, _STATE)
         except MeterRefused as fault:
             first = first or fault
         else:
