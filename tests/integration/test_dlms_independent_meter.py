@@ -119,6 +119,10 @@ WAYS: dict[str, Callable[[], Ways]] = {
     "lists refused": lambda: Ways(list_error=b"\xd8\x01\x02"),
     "general-glo answers": lambda: Ways(general=True),
     "one counter for tag and carrier": lambda: Ways(same_counter_tag=True),
+    "an invoke-id of its own": lambda: Ways(invoke=0x81),
+    "pushing meanwhile": lambda: Ways(
+        pushes=bytes.fromhex("0f00000001000201110111 02".replace(" ", ""))
+    ),
     "a counter that begins at 100": lambda: Ways(first_counter=100),
 }
 
