@@ -1,11 +1,8 @@
 """Load-profile buffers to typed columns, many rows at once.
 
-A buffer (class 7 attribute 2) is an array of structures, one per captured row. Rows of one meter
-nearly always share their layout, that is tags and lengths at fixed places; so the layout of a row
-is found once, all rows behind it are compared with it in one numpy operation, and every column is
-one strided, byte-swapping copy. Where the layout changes (null-data in place of an unchanged value)
-the scan goes on with the layout of that row. Compact arrays and columns of other types take the
-general codec.
+A buffer (class 7 attribute 2) is an array of structures, one per captured row. Rows that share their
+layout (`profile_layout`) are taken together, and every column of them is one strided, byte-swapping
+copy. Compact arrays and columns of other types take the general codec.
 
 Null-data means "as in the row before" (Blue Book, Profile generic; clause unverified), for a clock
 "one capture period later". Both are filled by `repeat_unchanged` and `continue_clock`, never across
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,30 +24,14 @@ from protocols.dlms import xdr
 from protocols.dlms.clock_column import CLOCK_FIELDS, NO_INSTANT, local_seconds
 from protocols.dlms.compact_array import compact_array_elements
 from protocols.dlms.errors import MalformedData
+from protocols.dlms.profile_layout import NUMBER_FORMATS, OTHER, Segment, scan_rows
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
-CLOCK_SIZE = 12  # octets of a date-time
-MAX_COLUMNS = 255
-_FIRST_WINDOW = 128  # rows compared at once with a new layout; grows while they fit
-_LONG_ROW = 2048  # octets that are compared as one row
-_MANY = 16_384  # octets from which on that is worth its second call
-_OTHER = -1  # stands for the tag of a column that holds neither numbers nor clocks
-_SIZED_TAGS = frozenset(
-    (d.TAG_BIT_STRING, d.TAG_OCTET_STRING, d.TAG_VISIBLE_STRING, d.TAG_UTF8_STRING)
-)
-_NESTED_TAGS = frozenset((d.TAG_ARRAY, d.TAG_STRUCTURE, d.TAG_COMPACT_ARRAY))
-_Field: TypeAlias = tuple[int, int, int]  # tag or `_OTHER`, offset in the row, octets
-
-# Data tag -> (numpy format, octets) of what a column can hold as a number.
-_NUMBER_FORMATS = {
-    d.TAG_BOOLEAN: "u1", 5: ">i4", 6: ">u4", 13: "i1", 15: "i1", 16: ">i2", 17: "u1", 18: ">u2",
-    20: ">i8", 21: ">u8", 22: "u1", 23: ">f4", 24: ">f8",
-}  # fmt: skip
 _FLOAT_TAGS = frozenset((23, 24))
 _UNSIGNED_64 = 21
 # Whatever octets these hold is the number of a column.
-_PLAIN_NUMBERS = frozenset(_NUMBER_FORMATS) - {_UNSIGNED_64, d.TAG_BOOLEAN}
+_PLAIN_NUMBERS = frozenset(NUMBER_FORMATS) - {_UNSIGNED_64, d.TAG_BOOLEAN}
 
 
 @dataclass(slots=True)
@@ -112,7 +92,7 @@ def decode_buffers(buffers: Sequence[bytes]) -> ProfileTable:
     # A whole row more or less must not be balanced by another buffer: check each end.
     starts = np.asarray(counts, dtype=np.int64).cumsum()
     body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
-    segments = _scan(body, starts, np.asarray(sizes, dtype=np.int64).cumsum())
+    segments = scan_rows(body, starts, np.asarray(sizes, dtype=np.int64).cumsum())
     return ProfileTable(_fill(body, segments, int(starts[-1])), starts)
 
 
@@ -148,216 +128,95 @@ def _last_with(mask: BoolArray, starts: Int64Array) -> Int64Array:
     return np.where(last >= first, last, -1)
 
 
-# --- scanning --------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where the values of a row are: ``tags`` and field names per column, and the fixed octets.
+class _Part:
+    """The rows of one layout: which they are, and their octets as fields."""
 
-    A tag is the column's own, `TAG_DATE_TIME` for any clock, `_OTHER` for what is no number.
-    """
-
-    size: int
+    rows: slice | Int64Array
+    cells: npt.NDArray[Any]
     tags: tuple[int, ...]
-    dtype: np.dtype[Any]
-    skeleton: npt.NDArray[np.uint8]  # the fixed octets in place, zero elsewhere
-    mask: npt.NDArray[np.uint8]  # 255 where an octet is fixed
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    first_row: int
-    count: int
-    offset: int
-    layout: _Layout
-
-
-def _scan(body: bytes, starts: Int64Array, ends: Int64Array) -> list[_Segment]:
-    """Cut the rows into runs of one layout; checks that every buffer ends with its last row."""
-    rows, size = int(starts[-1]), len(body)
-    segments: list[_Segment] = []
-    row = position = 0
-    window = _FIRST_WINDOW
-    octets = np.frombuffer(body, dtype=np.uint8)
-    while row < rows:
-        layout = _layout_at(body, position)
-        if segments and len(layout.tags) != len(segments[0].layout.tags):
-            raise MalformedData("rows of different width in one profile")
-        room = min((size - position) // layout.size, rows - row, window)
-        count = _count_alike(octets[position : position + room * layout.size], layout)
-        # Where layouts alternate, looking far ahead each time would take quadratic time.
-        window = _FIRST_WINDOW if count < room else window * 8
-        last = segments[-1] if segments else None
-        if last is not None and last.layout is layout:
-            segments[-1] = _Segment(last.first_row, last.count + count, last.offset, layout)
-        else:
-            segments.append(_Segment(row, count, position, layout))
-        row += count
-        position += count * layout.size
-    if position != size:
-        raise MalformedData(f"{size - position} octets follow the rows of a profile")
-    if len(starts) > 2:
-        _check_ends(segments, starts, ends)
-    return segments
-
-
-def _count_alike(octets: npt.NDArray[np.uint8], layout: _Layout) -> int:
-    """Return how many rows from the first one on have their fixed octets where it has them."""
-    size, mask, skeleton = layout.size, layout.mask, layout.skeleton
-    # numpy works much faster through long rows than through many short ones.
-    repeats = _LONG_ROW // size
-    tiled = octets.size // (repeats * size) * repeats * size if repeats > 1 else 0
-    if tiled and octets.size >= _MANY:
-        alike = _count_same(octets[:tiled], np.tile(mask, repeats), np.tile(skeleton, repeats))
-        if alike < tiled:
-            return alike // size
-    else:
-        tiled = 0
-    return (tiled + _count_same(octets[tiled:], mask, skeleton)) // size
-
-
-def _count_same(
-    octets: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], wanted: npt.NDArray[np.uint8]
-) -> int:
-    """Return how many octets come before the first that differs from the repeated pattern."""
-    if not octets.size:
-        return 0
-    differs = ((octets.reshape(-1, mask.size) & mask) != wanted).ravel()
-    first = int(differs.argmax())
-    return first if differs[first] else differs.size
-
-
-def _check_ends(segments: list[_Segment], starts: Int64Array, ends: Int64Array) -> None:
-    firsts = np.asarray([segment.first_row for segment in segments])
-    offsets = np.asarray([segment.offset for segment in segments])
-    sizes = np.asarray([segment.layout.size for segment in segments])
-    if not len(segments):
-        return
-    index = np.maximum(np.searchsorted(firsts, starts[:-1], side="right") - 1, 0)
-    found = offsets[index] + (starts[:-1] - firsts[index]) * sizes[index]
-    inside = starts[:-1] < starts[-1]
-    if (found[inside] != ends[:-1][inside]).any():
-        raise MalformedData("a profile ends in the middle of a row")
-
-
-def _layout_at(body: bytes, position: int) -> _Layout:
-    """Walk one row and return its layout; raises `MalformedData` for what is no row."""
-    start = position
-    try:
-        if body[position] != d.TAG_STRUCTURE:
-            raise MalformedData("a profile row that is no structure")
-        width, position = xdr.decode_length(body, position + 1)
-        if not 1 <= width <= MAX_COLUMNS:
-            raise MalformedData(f"a profile row of {width} columns")
-        fixed = [(0, body[start:position])]
-        fields: list[_Field] = []
-        for _ in range(width):
-            tag, at = body[position], position
-            number = _NUMBER_FORMATS.get(tag)
-            kind, value = tag, at + 1  # of a number and of null-data
-            if number is not None:
-                head, position = value, value + int(number[-1])
-            elif tag == d.TAG_NULL:
-                head = position = value
-            elif tag == d.TAG_OCTET_STRING and body[at + 1] == CLOCK_SIZE:
-                kind, head, value = d.TAG_DATE_TIME, at + 2, at + 2
-                position = value + CLOCK_SIZE
-            elif tag == d.TAG_DATE_TIME:
-                head, position = value, value + CLOCK_SIZE
-            else:
-                # Another type: its octets are decoded row by row, but its place is fixed.
-                kind, value, position = _OTHER, at, xdr.skip(body, at)
-                head = xdr.decode_length(body, at + 1)[1] if tag in _SIZED_TAGS else at + 1
-                if tag in _NESTED_TAGS:
-                    head = position  # only rows that are the same there are sure to be as long
-            fields.append((kind, value - start, position - value))
-            fixed.append((at - start, body[at:head]))
-    except IndexError:
-        raise MalformedData("a profile row is cut short") from None
-    if position > len(body):
-        raise MalformedData("a profile row is cut short")
-    return _make_layout(tuple(fixed), tuple(fields), position - start)
-
-
-@lru_cache(maxsize=256)
-def _make_layout(
-    fixed: tuple[tuple[int, bytes], ...], fields: tuple[_Field, ...], size: int
-) -> _Layout:
-    skeleton, mask = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.uint8)
-    for at, part in fixed:
-        skeleton[at : at + len(part)] = np.frombuffer(part, dtype=np.uint8)
-        mask[at : at + len(part)] = 255
-    names, formats, offsets = [], [], []
-    for index, (kind, offset, width) in enumerate(fields):
-        if kind == d.TAG_NULL:
-            continue
-        names.append(f"c{index}")
-        offsets.append(offset)
-        if kind == _OTHER:
-            formats.append(f"V{width}")
-        else:
-            is_clock = kind == d.TAG_DATE_TIME
-            formats.append(CLOCK_FIELDS if is_clock else _NUMBER_FORMATS[kind])  # type: ignore[arg-type]
-    spec: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
-    return _Layout(size, tuple(kind for kind, _, _ in fields), np.dtype(spec), skeleton, mask)
-
-
-# --- filling ---------------------------------------------------------------------------------
-
-
-def _fill(body: bytes, segments: list[_Segment], rows: int) -> tuple[Column, ...]:
+def _fill(body: bytes, segments: list[Segment], rows: int) -> tuple[Column, ...]:
     if not segments:
         return ()
-    parts = [
-        np.frombuffer(body, segment.layout.dtype, segment.count, segment.offset)
-        for segment in segments
-    ]
-    width = len(segments[0].layout.tags)
-    return tuple(_fill_column(index, segments, parts, rows) for index in range(width))
+    parts = _gather(body, segments)
+    return tuple(_fill_column(index, parts, rows) for index in range(len(parts[0].tags)))
 
 
-def _fill_column(
-    index: int, segments: list[_Segment], parts: list[npt.NDArray[Any]], rows: int
-) -> Column:
+def _gather(body: bytes, segments: list[Segment]) -> list[_Part]:
+    """Bring together what lies apart: a compressed profile changes its layout every few rows."""
+    by_layout: dict[int, list[Segment]] = {}
+    for segment in segments:
+        by_layout.setdefault(id(segment.layout), []).append(segment)
+    parts = []
+    for group in by_layout.values():
+        first, layout = group[0], group[0].layout
+        if len(group) == 1:
+            here = slice(first.first_row, first.first_row + first.count)
+            cells = np.frombuffer(body, layout.dtype, first.count, first.offset)
+            parts.append(_Part(here, cells, layout.tags))
+            continue
+        counts = np.asarray([each.count for each in group])
+        within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        rows = np.repeat([each.first_row for each in group], counts) + within
+        offsets = np.repeat([each.offset for each in group], counts) + within * layout.size
+        # Every run of so many octets that there is; taking some of them copies no others.
+        runs: npt.NDArray[np.uint8] = np.ndarray(
+            (len(body) - layout.size + 1, layout.size), np.uint8, body, strides=(1, 1)
+        )
+        parts.append(_Part(rows, runs[offsets].view(layout.dtype)[:, 0], layout.tags))
+    return parts
+
+
+def _fill_column(index: int, parts: list[_Part], rows: int) -> Column:
     name, null = f"c{index}", np.zeros(rows, dtype=np.bool_)
     values: npt.NDArray[Any]
-    if len(segments) == 1:
+    if len(parts) == 1:
         # All rows alike, as nearly always: converted in place, without a copy before it.
-        tag = segments[0].layout.tags[index]
+        tag, cells = parts[0].tags[index], parts[0].cells
         if tag == d.TAG_DATE_TIME:
-            return _fill_clock(parts[0][name], null)
+            return _fill_clock(cells[name], null)
         if tag in _PLAIN_NUMBERS:
-            values = parts[0][name].astype(np.float64 if tag in _FLOAT_TAGS else np.int64)
+            values = cells[name].astype(np.float64 if tag in _FLOAT_TAGS else np.int64)
             return Column(values, ~null, null)
-    kinds = {segment.layout.tags[index] for segment in segments} - {d.TAG_NULL}
+    kinds = {part.tags[index] for part in parts} - {d.TAG_NULL}
     clocks: npt.NDArray[Any] | None = None
     if kinds == {d.TAG_DATE_TIME}:
         values = clocks = np.zeros(rows, dtype=CLOCK_FIELDS)
-    elif kinds & {_OTHER, d.TAG_DATE_TIME}:
+    elif kinds & {OTHER, d.TAG_DATE_TIME}:
         values = np.empty(rows, dtype=object)
     else:
         values = np.zeros(rows, dtype=np.float64 if kinds & _FLOAT_TAGS else np.int64)
-    for segment, part in zip(segments, parts, strict=True):
-        here = slice(segment.first_row, segment.first_row + segment.count)
-        tag = segment.layout.tags[index]
+    for part in parts:
+        tag = part.tags[index]
         if tag == d.TAG_NULL:
-            null[here] = True
-        elif values.dtype == object:
-            values[here] = _decode_each(part[name], tag)
-        else:
-            if tag == _UNSIGNED_64 and values.dtype == np.int64 and (part[name] > 2**63 - 1).any():
-                raise MalformedData("a value beyond what an int64 holds")
-            values[here] = part[name] != 0 if tag == d.TAG_BOOLEAN else part[name]
+            null[part.rows] = True
+            continue
+        found = part.cells[name]
+        if values.dtype == object:
+            found = _decode_each(found, tag)
+        elif tag == d.TAG_BOOLEAN:
+            found = found != 0
+        elif tag == _UNSIGNED_64 and values.dtype == np.int64 and (found > 2**63 - 1).any():
+            raise MalformedData("a value beyond what an int64 holds")
+        values[part.rows] = found
     if clocks is None:
         return Column(values, ~null, null)
     return _fill_clock(clocks, null)
 
 
-def _decode_each(part: npt.NDArray[Any], tag: int) -> list[Any]:
-    if tag == _OTHER:
-        return [xdr.decode(bytes(value)) for value in part]
-    return [value.tobytes() if tag == d.TAG_DATE_TIME else value.item() for value in part]
+def _decode_each(cells: npt.NDArray[Any], tag: int) -> npt.NDArray[Any]:
+    """Return the values one by one; as a list, nested ones would be taken for more dimensions."""
+    values = np.empty(cells.size, dtype=object)
+    for row, cell in enumerate(cells):
+        if tag == OTHER:
+            values[row] = xdr.decode(bytes(cell))
+        elif tag == d.TAG_BOOLEAN:
+            values[row] = bool(cell)
+        else:
+            values[row] = cell.tobytes() if tag == d.TAG_DATE_TIME else cell.item()
+    return values
 
 
 def _fill_clock(clock: npt.NDArray[Any], null: BoolArray) -> Column:

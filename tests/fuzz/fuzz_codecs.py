@@ -7,6 +7,7 @@ decoder that disagrees with itself, state that moved.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from protocols.dlms.errors import MalformedData
 from protocols.dlms.hdlc_frame import decode_frame
 from protocols.dlms.hdlc_splitter import HdlcSplitter
 from protocols.dlms.profile_buffer import decode_buffer, decode_buffers
+from protocols.dlms.profile_layout import MAX_COLUMNS
 from protocols.dlms.push_body import decode_body
 from protocols.dlms.push_stream import PushStream
 from protocols.dlms.services.trace import TraceKeys, Tracer
@@ -136,21 +138,38 @@ def data(octets: bytes) -> None:
 
 def profile(octets: bytes) -> None:
     """Profile buffers: the columns say what the general decoder says, in two buffers as in one."""
+    rows = declared(lambda: xdr.decode(octets))
     table = declared(lambda: decode_buffer(octets))
-    if table is None:
-        return
-    rows = xdr.decode(octets)
     if not isinstance(rows, d.Array):
         return  # a compact array has no rows of its own
+    if table is None:
+        check(not _are_rows(rows), "rows of one width are decoded")
+        return
     check(table.rows == len(rows), "a row for every structure")
     for number, column in enumerate(table.columns):
         for row, value in enumerate(rows):
             cell = value[number]
             check(bool(column.null[row]) == (cell is None), "null where the row has null-data")
-            plain = isinstance(cell, int | bool) and column.deviation_min is None
-            if plain and column.values.dtype != object:
-                check(float(column.values[row]) == float(cell), "the number of the row")
+            if column.deviation_min is None:
+                _check_cell(column.values[row], cell)
     check(decode_buffers((octets, octets)).rows == 2 * table.rows, "two buffers, twice the rows")
+
+
+def _are_rows(rows: d.Array) -> bool:
+    """Whether these are structures of one width that columns can hold."""
+    if not all(isinstance(row, d.Structure) for row in rows):
+        return False
+    too_large = any(isinstance(cell, int) and cell >= 2**63 for row in rows for cell in row)
+    widths = {len(row) for row in rows}
+    return not too_large and len(widths) == 1 and max(widths) in range(1, MAX_COLUMNS + 1)
+
+
+def _check_cell(found: object, cell: object) -> None:
+    if isinstance(cell, int | float):
+        same = float(found) == float(cell) or math.isnan(float(cell))
+        check(same, "the number of the row")
+    elif isinstance(cell, str | d.BitString):
+        check(found == cell, "the text or bits of the row")
 
 
 def capture(octets: bytes) -> None:

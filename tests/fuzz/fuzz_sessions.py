@@ -33,13 +33,13 @@ LONG_VALUE = xdr.encode(d.Array(d.DoubleLongUnsigned(n) for n in range(60)))
 MAX_EXCHANGES = 64
 
 
-def make_loopback(*, secured: bool) -> Loopback:
+def make_loopback(*, secured: bool, key: bytes = EK) -> Loopback:
     """Return a client and a meter, the same each time; ``secured`` by GMAC, else plain."""
     objects = TableObjects(
         {(3, ACTIVE_ENERGY_IMPORT, 2): VALUE, (1, ACTIVE_ENERGY_IMPORT, 2): LONG_VALUE},
         {(70, DISCONNECT_CONTROL, 1): None},
     )
-    access = ClientAccess("gmac", EK, AK) if secured else ClientAccess("none")
+    access = ClientAccess("gmac", key, AK) if secured else ClientAccess("none")
     session = ServerSession(
         objects,
         ServerSecurity(METER_TITLE, {1: access}, ServerCounters()),
@@ -49,7 +49,7 @@ def make_loopback(*, secured: bool) -> Loopback:
     )
     if not secured:
         return Loopback(ClientAssociation(ClientSettings()), session)
-    channel = SecureChannel(GcmKey(EK, AK), CounterBlock(0, 1000), local_title=CLIENT_TITLE)
+    channel = SecureChannel(GcmKey(key, AK), CounterBlock(0, 1000), local_title=CLIENT_TITLE)
     settings = ClientSettings(Mechanism.HLS_GMAC, None, b"c" * 16, CLIENT_TITLE)
     return Loopback(ClientAssociation(settings, channel), session)
 

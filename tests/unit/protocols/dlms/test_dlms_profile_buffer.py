@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -233,6 +234,7 @@ def test_any_octet_but_zero_is_true() -> None:
         [b"ok", b"a longer text", b"", b"other"],
         [d.BitString.from_bits("1"), d.BitString.from_bits("1" * 20), d.BitString.from_bits("")],
         [d.Array((d.Unsigned(1),)), d.Array(()), d.Array((d.Unsigned(1), d.Unsigned(2)))],
+        [d.Array((d.Unsigned(1), d.Unsigned(2)))] * 4,
         [d.Structure((None, None)), d.Structure((d.Unsigned(0),)), d.Structure((d.Enum(0),))],
         [d.VisibleString("abc"), b"abcd", None, d.Utf8String("abcdef")],
     ],
@@ -251,3 +253,15 @@ def test_a_row_that_only_looks_like_the_one_before_it() -> None:
         "0203 0011 0006 0000000102031A00000000000000"
     )
     assert decode_buffers((octets, octets)).rows == 6
+
+
+def test_rows_whose_layout_changes_all_the_time() -> None:
+    draw = random.Random(3)
+    cells: tuple[d.Data, ...] = (None, d.Unsigned(7), d.LongUnsigned(700), d.Integer(-7))
+    rows = [d.Structure((d.Unsigned(n % 256), *draw.choices(cells, k=3))) for n in range(500)]
+    octets = xdr.encode(d.Array(rows))
+    table = decode_buffers((octets, octets))
+    for number, column in enumerate(table.columns):
+        expected = [row[number] for row in rows] * 2
+        assert column.null.tolist() == [cell is None for cell in expected]
+        assert column.values.tolist() == [0 if cell is None else int(cell) for cell in expected]
