@@ -1,6 +1,6 @@
 """Load-profile buffers to typed columns, many rows at once.
 
-A buffer (class 7 attribute 2) is an array of structures, one per captured row. Rows that share their
+A buffer (class 7 attribute 2) is an array of structures, one per captured row. Rows that share a
 layout (`profile_layout`) are taken together, and every column of them is one strided, byte-swapping
 copy. Compact arrays and columns of other types take the general codec.
 

@@ -30,11 +30,19 @@ NUMBER_FORMATS = {
     20: ">i8", 21: ">u8", 22: "u1", 23: ">f4", 24: ">f8",
 }  # fmt: skip
 _FIRST_WINDOW = 128  # rows compared at once with a new layout; grows while they fit
+_FEW = 4  # rows alike that are not worth comparing with those behind them
 _LONG_ROW = 2048  # octets that are compared as one row
 _MANY = 16_384  # octets from which on that is worth its second call
 _SIZED_TAGS = frozenset(
     (d.TAG_BIT_STRING, d.TAG_OCTET_STRING, d.TAG_VISIBLE_STRING, d.TAG_UTF8_STRING)
 )
+# Octets with its tag of a cell whose tag alone (of a clock, with its length) tells them; else 0.
+_PLAIN_SIZES = [0] * 256
+_PLAIN_SIZES[d.TAG_NULL] = 1
+_PLAIN_SIZES[d.TAG_DATE_TIME] = 1 + CLOCK_SIZE
+_PLAIN_SIZES[d.TAG_OCTET_STRING] = 2 + CLOCK_SIZE  # another length is no clock
+for _tag, _format in NUMBER_FORMATS.items():
+    _PLAIN_SIZES[_tag] = 1 + int(_format[-1])
 _NESTED_TAGS = frozenset((d.TAG_ARRAY, d.TAG_STRUCTURE, d.TAG_COMPACT_ARRAY))
 _Field: TypeAlias = tuple[int, int, int]  # tag or `OTHER`, offset in the row, octets
 
@@ -53,7 +61,7 @@ class RowLayout:
     mask: npt.NDArray[np.uint8]  # 255 where an octet is fixed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Segment:
     """``count`` rows of one layout, the first of them at ``offset``."""
 
@@ -75,12 +83,18 @@ def scan_rows(body: bytes, starts: Int64Array, ends: Int64Array) -> list[Segment
         if segments and len(layout.tags) != len(segments[0].layout.tags):
             raise MalformedData("rows of different width in one profile")
         room = min((size - position) // layout.size, rows - row, window)
-        count = _count_alike(octets[position : position + room * layout.size], layout)
-        # Where layouts alternate, looking far ahead each time would take quadratic time.
-        window = _FIRST_WINDOW if count < room else window * 8
+        count = room
+        if room > 1:
+            count = _count_alike(octets[position : position + room * layout.size], layout)
         last = segments[-1] if segments else None
-        if last is not None and last.layout is layout:
-            segments[-1] = Segment(last.first_row, last.count + count, last.offset, layout)
+        repeated = last is not None and last.layout is layout
+        if count < room:
+            # Where layouts alternate, looking far ahead each time would take quadratic time.
+            window = _FIRST_WINDOW if count >= _FEW else 1
+        elif window > 1 or repeated:
+            window *= 8
+        if last is not None and repeated:
+            last.count += count
         else:
             segments.append(Segment(row, count, position, layout))
         row += count
@@ -140,31 +154,61 @@ def _layout_at(body: bytes, position: int) -> RowLayout:
         width, position = xdr.decode_length(body, position + 1)
         if not 1 <= width <= MAX_COLUMNS:
             raise MalformedData(f"a profile row of {width} columns")
-        fixed = [(0, body[start:position])]
-        fields: list[_Field] = []
+        head = body[start:position]
+        tags = bytearray()
         for _ in range(width):
-            tag, at = body[position], position
-            number = NUMBER_FORMATS.get(tag)
-            kind, value = tag, at + 1  # of a number and of null-data
-            if number is not None:
-                head, position = value, value + int(number[-1])
-            elif tag == d.TAG_NULL:
-                head = position = value
-            elif tag == d.TAG_OCTET_STRING and body[at + 1] == CLOCK_SIZE:
-                kind, head, value = d.TAG_DATE_TIME, at + 2, at + 2
-                position = value + CLOCK_SIZE
-            elif tag == d.TAG_DATE_TIME:
-                head, position = value, value + CLOCK_SIZE
-            else:
-                # Another type: its octets are decoded row by row, but its place is fixed.
-                kind, value, position = OTHER, at, xdr.skip(body, at)
-                head = xdr.decode_length(body, at + 1)[1] if tag in _SIZED_TAGS else at + 1
-                if tag in _NESTED_TAGS:
-                    head = position  # only rows that are the same there are sure to be as long
-            fields.append((kind, value - start, position - value))
-            fixed.append((at - start, body[at:head]))
+            tag = body[position]
+            size = _PLAIN_SIZES[tag]
+            if not size or (tag == d.TAG_OCTET_STRING and body[position + 1] != CLOCK_SIZE):
+                return _walk_row(body, start, len(head), width)
+            tags.append(tag)
+            position += size
     except IndexError:
         raise MalformedData("a profile row is cut short") from None
+    if position > len(body):
+        raise MalformedData("a profile row is cut short")
+    return _plain_layout(head, bytes(tags))
+
+
+@lru_cache(maxsize=1024)
+def _plain_layout(head: bytes, tags: bytes) -> RowLayout:
+    """Return the layout of rows of numbers, clocks and null-data, which their tags decide."""
+    sample = bytearray(head)
+    for tag in tags:
+        cell = bytearray(_PLAIN_SIZES[tag])
+        cell[0] = tag
+        if tag == d.TAG_OCTET_STRING:
+            cell[1] = CLOCK_SIZE
+        sample += cell
+    return _walk_row(bytes(sample), 0, len(head), len(tags))
+
+
+def _walk_row(body: bytes, start: int, head_size: int, width: int) -> RowLayout:
+    """Return the layout of the row at ``start``; `IndexError` or `MalformedData` if it is cut."""
+    position = start + head_size
+    fixed = [(0, body[start:position])]
+    fields: list[_Field] = []
+    for _ in range(width):
+        tag, at = body[position], position
+        number = NUMBER_FORMATS.get(tag)
+        kind, value = tag, at + 1  # of a number and of null-data
+        if number is not None:
+            head, position = value, value + int(number[-1])
+        elif tag == d.TAG_NULL:
+            head = position = value
+        elif tag == d.TAG_OCTET_STRING and body[at + 1] == CLOCK_SIZE:
+            kind, head, value = d.TAG_DATE_TIME, at + 2, at + 2
+            position = value + CLOCK_SIZE
+        elif tag == d.TAG_DATE_TIME:
+            head, position = value, value + CLOCK_SIZE
+        else:
+            # Another type: its octets are decoded row by row, but its place is fixed.
+            kind, value, position = OTHER, at, xdr.skip(body, at)
+            head = xdr.decode_length(body, at + 1)[1] if tag in _SIZED_TAGS else at + 1
+            if tag in _NESTED_TAGS:
+                head = position  # only rows that are the same there are sure to be as long
+        fields.append((kind, value - start, position - value))
+        fixed.append((at - start, body[at:head]))
     if position > len(body):
         raise MalformedData("a profile row is cut short")
     return _make_layout(tuple(fixed), tuple(fields), position - start)
