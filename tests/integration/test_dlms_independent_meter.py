@@ -20,17 +20,9 @@ from independent_house import (
     gmac_clients,
     headend_meter,
 )
-from independent_meter import (
+from independent_octets import (
     AUTHENTICATED,
-    BLOCKS,
-    CONFORMANCE,
     ENCRYPTED,
-    GENERAL_PROTECTION,
-    GET,
-    LISTS,
-    SELECTION,
-    Client,
-    Ways,
     array,
     i16,
     moment,
@@ -40,6 +32,16 @@ from independent_meter import (
     structure,
     u8,
     u32,
+)
+from independent_services import (
+    BLOCKS,
+    CONFORMANCE,
+    GENERAL_PROTECTION,
+    GET,
+    LISTS,
+    SELECTION,
+    Client,
+    Ways,
 )
 
 DAY = ("profile", PROFILE, "--from", "2026-03-01T00:00+08:00", "--to", "2026-03-01T23:45+08:00")

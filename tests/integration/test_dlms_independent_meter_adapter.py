@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from independent_house import AK, EK, PROFILE, House, MakeHouse, gmac_clients
-from independent_meter import BLOCKS, CONFORMANCE, LISTS, SELECTION, Ways, u32
+from independent_octets import u32
+from independent_services import BLOCKS, CONFORMANCE, LISTS, SELECTION, Ways
 
 from headend.domain.errors import CounterRejected
 from headend.domain.obis import ACTIVE_ENERGY_IMPORT, LOAD_PROFILE_1

@@ -18,7 +18,7 @@ from independent_house import (
     gmac_clients,
     headend_meter,
 )
-from independent_meter import Client, Ways
+from independent_services import Client, Ways
 
 FAST_S = 0.4  # how long an answer may take here
 TITLE = b"XYZ\x00\x01\x02\x03\x04"  # of the independent meter

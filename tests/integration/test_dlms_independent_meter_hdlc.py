@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from independent_hdlc import HdlcMeter, HdlcWays
 from independent_house import ENERGY, KEYS, PROFILE, House, gmac_clients, headend_meter
-from independent_meter import Ways
+from independent_services import Ways
 
 READING = [{"obis": ENERGY, "value": 12345, "unit": "Wh"}]
 MakeMeter = Callable[..., HdlcMeter]

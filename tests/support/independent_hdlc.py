@@ -11,7 +11,8 @@ import socket
 import threading
 from dataclasses import dataclass
 
-from independent_meter import IndependentMeter, Session
+from independent_meter import IndependentMeter
+from independent_services import Session
 
 _SNRM, _DISC, _UA, _DM, _FRMR = 0x93, 0x53, 0x73, 0x1F, 0x97
 _LLC_DOWN, _LLC_UP = b"\xe6\xe6\x00", b"\xe6\xe7\x00"

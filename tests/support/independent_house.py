@@ -11,12 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from independent_meter import (
-    Client,
-    IndependentMeter,
-    Method,
-    Value,
-    Ways,
+from independent_meter import IndependentMeter
+from independent_octets import (
     array,
     boolean,
     enum,
@@ -34,6 +30,7 @@ from independent_meter import (
     u32,
     u64,
 )
+from independent_services import Client, Method, Value, Ways
 
 from headend.cli import main
 
