@@ -28,7 +28,7 @@ def _bench() -> None:
 def dlms(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="With --json: where to write the document."),
+        typer.Argument(metavar="FILE", help="With --json: where to write the document."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document, or write it to FILE.")
