@@ -28,6 +28,7 @@ from headend.services.notices import Notices
 from headend.services.order_outcomes import OrderOutcomes
 from headend.services.payments import Payments
 from headend.services.policies import Policies
+from headend.services.power_watch import PowerWatch
 from headend.services.pushes import PushIntake, RegistryPushKeys
 from headend.services.restraints import Restraints
 from headend.services.run_keeper import RunKeeper
@@ -68,6 +69,7 @@ class Services:
     guard: Guard
     supply_control: SupplyControl
     restraints: Restraints
+    power_watch: PowerWatch
     dispatcher: Dispatcher
     policies: Policies
     notices: Notices
@@ -181,6 +183,9 @@ def _wire(
         guard=guard,
         supply_control=supply_control,
         restraints=Restraints(store=store, clock=clock, supply_control=supply_control),
+        power_watch=PowerWatch(
+            store=store, clock=clock, guard=guard, supply_control=supply_control
+        ),
         dispatcher=Dispatcher(
             DispatcherParts(
                 store=store,

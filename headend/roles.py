@@ -87,6 +87,7 @@ async def run_roles(
             crew.start("jobs", engine.run_worker(concurrency=JOBS_AT_ONCE, queues=_queues(roles)))
         if Role.WORKER in roles:
             crew.start("scheduler", engine.run_scheduler())
+            crew.start("power watch", services.power_watch.run())
         if Role.DISPATCHER in roles or Role.COLLECTOR in roles:
             # A collector carries out the orders for the links that it holds; claiming sees to it
             # that the links of other processes are left to them.

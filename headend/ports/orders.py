@@ -191,6 +191,10 @@ class OrderRepository(Protocol):
         """Leave an order in ``outcome_unknown`` until its next read-back; frees its lease."""
         ...
 
+    async def with_field_and_heard(self, *, limit: int) -> list[int]:
+        """Return orders a field crew has whose meter was heard since, unless the crew locked it."""
+        ...
+
     async def hasten(self, meter_id: int, *, at: datetime) -> int:
         """Make what waits for this meter due at ``at``: it was just heard. Returns how many.
 

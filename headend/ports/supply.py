@@ -83,6 +83,14 @@ class GuardRow:
     stop_switch_on: bool
 
 
+@dataclass(frozen=True, slots=True)
+class InstalledMeterRef:
+    """The meter that serves a usage point now, and the link it is on."""
+
+    meter_id: int
+    link_id: int
+
+
 class SupplyRepository(Protocol):
     """Stores what is seen of contacts and why they are open."""
 
@@ -105,8 +113,8 @@ class SupplyRepository(Protocol):
 
         An observation older than the stored one changes nothing. A contact seen open without a
         restraint gets the restraint `LOCAL`, never `ARREARS`, unless an order is open or the last
-        completed one was a disconnect of ours; one seen closed loses it. Returns the restraint
-        placed, if any.
+        completed one was a disconnect of ours; one seen closed loses it, and with it the restraint
+        of a disconnect that failed in doubt. Returns the restraint placed, if any.
         """
         ...
 
@@ -115,6 +123,20 @@ class SupplyRepository(Protocol):
 
         Taken after the account's balance and before orders. Without it, two people who lift the
         last two restraints at once would each see the other's standing, and nobody would close.
+        """
+        ...
+
+    async def installed_meter(self, usage_point_id: int) -> InstalledMeterRef | None:
+        """Return the meter that serves the usage point now, None when there is none."""
+        ...
+
+    async def off_without_reason(
+        self, *, limit: int, usage_point_id: int | None = None
+    ) -> list[int]:
+        """Return usage points that we switched off and that nothing would bring back.
+
+        Their contact is not known to be closed, no restraint stands, no order is open, and the
+        last completed order was a disconnect. ``usage_point_id`` asks about one.
         """
         ...
 

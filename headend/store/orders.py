@@ -137,6 +137,10 @@ class PostgresOrderRepository:
             raise _moved_on(order)
         return _record(row)
 
+    async def with_field_and_heard(self, *, limit: int) -> list[int]:
+        cursor = await self._connection.execute(_QUERIES["with_field_and_heard"], {"limit": limit})
+        return [row["order_id"] for row in await cursor.fetchall()]
+
     async def hasten(self, meter_id: int, *, at: datetime) -> int:
         cursor = await self._connection.execute(
             _QUERIES["hasten"], {"meter_id": meter_id, "at": at}

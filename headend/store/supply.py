@@ -7,7 +7,7 @@ from datetime import date, datetime
 from headend.domain.errors import NotFound
 from headend.domain.reading import MeterIdentity
 from headend.domain.supply import OPEN, RelayReading, Restraint, SupplyState
-from headend.ports.supply import GuardRow, StandingRestraint, SupplyView
+from headend.ports.supply import GuardRow, InstalledMeterRef, StandingRestraint, SupplyView
 from headend.store.connection import Connection
 from headend.store.database import load_queries
 
@@ -62,6 +62,10 @@ class PostgresSupplyRepository:
             return None
         if state is SupplyState.CONNECTED:
             await self.lift_restraint(usage_point_id, Restraint.LOCAL, lifted_by=source, at=at)
+            await self._connection.execute(
+                _QUERIES["lift_disproved"],
+                {"usage_point_id": usage_point_id, "source": source, "at": at},
+            )
         if state in (SupplyState.DISCONNECTED, SupplyState.READY_FOR_RECONNECTION):
             cursor = await self._connection.execute(
                 _QUERIES["place_local"],
@@ -80,6 +84,22 @@ class PostgresSupplyRepository:
         await self._connection.execute(
             _QUERIES["lock_usage_point"], {"usage_point_id": usage_point_id}
         )
+
+    async def installed_meter(self, usage_point_id: int) -> InstalledMeterRef | None:
+        cursor = await self._connection.execute(
+            _QUERIES["installed_meter"], {"usage_point_id": usage_point_id}
+        )
+        row = await cursor.fetchone()
+        return InstalledMeterRef(**row) if row else None
+
+    async def off_without_reason(
+        self, *, limit: int, usage_point_id: int | None = None
+    ) -> list[int]:
+        cursor = await self._connection.execute(
+            _QUERIES["off_without_reason"],
+            {"usage_point_id": usage_point_id, "open_states": sorted(OPEN), "limit": limit},
+        )
+        return [row["usage_point_id"] for row in await cursor.fetchall()]
 
     async def expected_identity(self, meter_id: int) -> MeterIdentity:
         cursor = await self._connection.execute(

@@ -59,6 +59,19 @@ update supply_order set next_attempt_at = %(next_attempt_at)s, attempts = %(atte
 where order_id = %(order_id)s and state = 'outcome_unknown' and fence = %(fence)s
 returning *
 
+-- name: with_field_and_heard
+-- Given to a crew, and since then the meter that serves the usage point was heard.
+select o.order_id
+from supply_order o
+join meter_installation i on i.usage_point_id = o.usage_point_id and i.valid_to is null
+join meter_contact c on c.meter_id = i.meter_id
+where o.state = 'with_field'
+  and c.last_heard_at > (select max(e.at) from supply_order_event e where e.order_id = o.order_id)
+  and not exists (select from restraint r where r.usage_point_id = o.usage_point_id
+                    and r.kind = 'field_lock' and r.lifted_at is null)
+order by o.order_id
+limit %(limit)s
+
 -- name: hasten
 update supply_order set next_attempt_at = %(at)s
 where meter_id = %(meter_id)s and state in ('queued', 'outcome_unknown')

@@ -40,7 +40,13 @@ left join meter_installation i on i.usage_point_id = u.usage_point_id and i.vali
 left join meter m using (meter_id)
 left join meter_contact mc using (meter_id)
 left join supply_state s on s.usage_point_id = u.usage_point_id
-left join occupancy o on o.usage_point_id = u.usage_point_id and o.valid_to is null
+left join lateral (
+    select p.account_id from occupancy p
+    where p.usage_point_id = u.usage_point_id
+      and p.valid_from <= (%(at)s at time zone u.time_zone)::date
+      and (p.valid_to is null or p.valid_to > (%(at)s at time zone u.time_zone)::date)
+    order by p.valid_from desc, p.occupancy_id desc limit 1
+) o on true
 left join account a on a.account_id = o.account_id
 left join account_balance b on b.account_id = a.account_id
 left join lateral (
@@ -83,6 +89,33 @@ where not exists (select from restraint
                 order by finished_real_at desc, order_id desc limit 1), 'reconnect') = 'reconnect'
 on conflict do nothing
 returning restraint_id
+
+-- name: off_without_reason
+-- Opened by us (the last completed order was a disconnect), and now neither restrained nor under way.
+select s.usage_point_id from supply_state s
+where s.state <> 'connected'
+  and (%(usage_point_id)s::bigint is null or s.usage_point_id = %(usage_point_id)s)
+  and not exists (select from restraint r
+                  where r.usage_point_id = s.usage_point_id and r.lifted_at is null)
+  and not exists (select from supply_order o
+                  where o.usage_point_id = s.usage_point_id and o.state = any(%(open_states)s))
+  and (select o.action from supply_order o
+       where o.usage_point_id = s.usage_point_id and o.state = 'completed'
+       order by o.finished_real_at desc, o.order_id desc limit 1) = 'disconnect'
+order by s.usage_point_id
+limit %(limit)s
+
+-- name: lift_disproved
+-- A disconnect that failed in doubt left its restraint; the contact is seen closed after all.
+update restraint r set lifted_at = %(at)s, lifted_by = %(source)s
+from supply_order o
+where r.usage_point_id = %(usage_point_id)s and r.lifted_at is null
+  and o.order_id = r.order_id and o.state = 'failed'
+
+-- name: installed_meter
+select m.meter_id, m.link_id
+from meter_installation i join meter m using (meter_id)
+where i.usage_point_id = %(usage_point_id)s and i.valid_to is null
 
 -- name: lift_restraint
 update restraint set lifted_at = %(at)s, lifted_by = %(lifted_by)s

@@ -20,6 +20,7 @@ from headend.services.dispatcher import Dispatcher, DispatcherParts
 from headend.services.guard import Guard, PolicyTerms
 from headend.services.links import LinkPool
 from headend.services.order_outcomes import OrderOutcomes
+from headend.services.power_watch import PowerWatch
 from headend.services.supply_control import OrderRequest, SupplyControl
 from headend.store.database import open_pool
 from headend.store.unit_of_work import PostgresStore
@@ -261,6 +262,7 @@ class Desk:
     aftermath: Aftermath
     links: LinkPool
     clock: FakeClock
+    watch: PowerWatch
 
     async def ask(
         self,
@@ -341,7 +343,8 @@ def make_desk(store: Store, clock: FakeClock, adapter: FakeMeterAdapter, street:
                 settle_s=settle_s,
             )
         )
-        return Desk(store, control, dispatcher, aftermath, links, clock)
+        watch = PowerWatch(store=store, clock=clock, guard=guard, supply_control=control)
+        return Desk(store, control, dispatcher, aftermath, links, clock, watch)
 
     return make
 
