@@ -154,7 +154,11 @@ class PolicyRepository(Protocol):
         ...
 
     async def lock_accounts(self, account_ids: Sequence[int]) -> None:
-        """Lock the balances and open notice cycles of these accounts, in that order, by id."""
+        """Lock the accounts' balances, open notice cycles, usage points and unsent disconnects.
+
+        In that order, by id. What is gathered afterwards cannot be overtaken: a disconnect that a
+        dispatcher claims at the same moment is seen as unsent and stays so, or as sent.
+        """
         ...
 
     async def facts_of_accounts(

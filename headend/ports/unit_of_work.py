@@ -68,6 +68,10 @@ class UnitOfWork(Protocol):
     @property
     def tariffs(self) -> TariffRepository: ...
 
+    def savepoint(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Do a part of the transaction that is undone alone when its block raises."""
+        ...
+
 
 class Store(Protocol):
     """Opens transactions."""

@@ -46,7 +46,10 @@ class SupplyAftermath:
                 switched_at=now,
             )
         if off:
-            await self._decide(uow, order.account_id, trigger="disconnected")
+            # Who moved in meanwhile must not sit in the dark for somebody else's debt.
+            occupants = await uow.holds.accounts_of(order.usage_point_id)
+            for account_id in sorted({order.account_id, *occupants}):
+                await self._decide(uow, account_id, trigger="disconnected")
 
     async def handed_to_field(self, uow: UnitOfWork, order: OrderRecord) -> None:
         """Record who has the order now; the crew's work order is its case."""

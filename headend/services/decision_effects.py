@@ -26,6 +26,7 @@ from headend.services.decision_plan import (
     closes_cycle,
     is_due,
     plan_attempt,
+    protected_too_late,
     state_of,
     withdraws,
 )
@@ -71,7 +72,7 @@ class DecisionEffects:
                 uow, facts.usage_point_id, actor=SYSTEM_ACTOR, reason=f"decision: {outcome}"
             )
         record = await self._record(uow, judged, policy, occasion, closed)
-        if outcome is Outcome.RECONNECT:
+        if outcome is Outcome.RECONNECT or protected_too_late(facts, occasion):
             order = await self._supply_control.clear_arrears(
                 uow,
                 account_id=facts.account_id,

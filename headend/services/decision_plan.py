@@ -19,6 +19,8 @@ from rules.table import Outcome
 # The triggers of the runs; everything else that decides an account is an event of its own.
 DAILY = "daily"
 PLANNED = "planned"
+# Asked when a disconnect was just seen to have happened.
+JUST_CUT = "disconnected"
 
 # Business time between two attempts on a planned disconnect that was refused or came to nothing.
 RETRY_SPACING = timedelta(hours=1)
@@ -74,14 +76,26 @@ class Judged:
         return self.threshold_nano is None or balance >= self.threshold_nano
 
 
-def needs_effects(judged: Judged) -> bool:
+def needs_effects(judged: Judged, occasion: Occasion) -> bool:
     """Say whether a decision changes anything or ends something; the rest is not even stored."""
     facts = judged.facts
     return (
         judged.outcome is not Outcome.NONE
         or facts.cycle_id is not None
         or facts.open_disconnect == "unsent"
+        or protected_too_late(facts, occasion)
     )
+
+
+def protected_too_late(facts: AccountFacts, occasion: Occasion) -> bool:
+    """Whether a hold came while the disconnect was on its way: it has to be undone at once.
+
+    A hold placed on a supply that was off before is no such thing: it forbids cuts to come.
+    """
+    if not facts.hold_kinds:
+        return False
+    just_cut = facts.arrears_restraint and occasion.trigger == JUST_CUT
+    return facts.open_disconnect == "in_flight" or just_cut
 
 
 def closes_cycle(judged: Judged, occasion: Occasion) -> CycleClose | None:

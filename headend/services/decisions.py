@@ -27,6 +27,7 @@ from headend.services.decision_effects import DecisionEffects
 from headend.services.decision_facts import build_columns, show_facts
 from headend.services.decision_plan import (
     DAILY,
+    JUST_CUT,
     PLANNED,
     Judged,
     Occasion,
@@ -253,20 +254,26 @@ def _judge(batch: FactBatch, policy: PolicyInForce, occasion: Occasion) -> list[
     result: list[Judged] = []
     for index in range(len(batch)):
         outcome = decisions.outcome_of(index)
-        if outcome is idle and not _has_open_matter(batch.columns, index):
+        if outcome is idle and not _has_open_matter(batch.columns, index, occasion):
             continue
         facts, row = batch.row(index), int(decisions.row[index])
         shown = show_facts(columns, names, index)
         if decisions.uncertain[index]:
             shown["uncertain"] = True
         judged = _with_credit(Judged(facts, outcome, row, shown, _threshold(facts, policy)))
-        if needs_effects(judged):
+        if needs_effects(judged, occasion):
             result.append(judged)
     return result
 
 
-def _has_open_matter(columns: Mapping[str, Sequence[object]], index: int) -> bool:
-    return columns["cycle_id"][index] is not None or columns["open_disconnect"][index] is not None
+def _has_open_matter(
+    columns: Mapping[str, Sequence[object]], index: int, occasion: Occasion
+) -> bool:
+    return (
+        columns["cycle_id"][index] is not None
+        or columns["open_disconnect"][index] is not None
+        or occasion.trigger == JUST_CUT
+    )
 
 
 def _threshold(facts: AccountFacts, policy: PolicyInForce) -> int | None:

@@ -29,7 +29,9 @@ from headend.ports.unit_of_work import Store, UnitOfWork
 from headend.ports.wake import WakeSignal
 from headend.services.guard import Guard, show_remaining
 from headend.services.links import LinkPool
-from headend.services.order_outcomes import DISPATCHER, OrderOutcomes
+from headend.services.order_evidence import one_more_command
+from headend.services.order_outcomes import OrderOutcomes
+from headend.services.order_succession import DISPATCHER
 from headend.services.supply_control import SYSTEM_ACTOR
 from headend.services.switching import SETTLE_S, Progress, carry_out, read_back
 from headend.services.turnstile import Priority
@@ -41,6 +43,10 @@ LEASE_S = 40.0
 # The conversation ends before its lease does, so that two processes never speak for one order.
 CONVERSATION_S = 30.0
 MAXIMUM_AT_ONCE = 64
+
+
+class _MeterExchanged(Exception):
+    """Another meter serves the usage point by now, or none."""
 
 
 class _StoppedAtLastLook(Exception):
@@ -101,7 +107,7 @@ class Dispatcher:
                 limit=free,
             )
             for order in claimed:
-                admitted = await self._admit(uow, order)
+                admitted = await self._admit_apart(uow, order)
                 if admitted is not None:
                     ready.append(admitted)
         for order in ready:
@@ -121,6 +127,18 @@ class Dispatcher:
             # A defect: the lease runs out, and the order is read back by whoever claims it then.
             _LOG.error("conversation crashed", task=task.get_name(), exc_info=task.exception())
 
+    async def _admit_apart(self, uow: UnitOfWork, order: OrderRecord) -> OrderRecord | None:
+        """Admit one order of a batch: where that fails, the others go on.
+
+        The order stays claimed until its lease runs out, and is tried again then.
+        """
+        try:
+            async with uow.savepoint():
+                return await self._admit(uow, order)
+        except HeadEndError as error:
+            _LOG.error("order not admitted", order_id=order.order_id, error=str(error))
+            return None
+
     async def _admit(self, uow: UnitOfWork, order: OrderRecord) -> OrderRecord | None:
         """Judge a claimed order in the claim's transaction; None when there is nothing to send."""
         now = self._parts.clock.now()
@@ -132,7 +150,7 @@ class Dispatcher:
                 at=now,
                 actor=DISPATCHER,
                 detail={"error": "the process that was sending it died"},
-                changes=keep,
+                changes=OrderChanges(keep_lease=True, attempts=0, evidence=one_more_command(order)),
             )
         if order.state in (OrderState.OUTCOME_UNKNOWN, OrderState.VERIFYING):
             return order
@@ -210,6 +228,8 @@ class Dispatcher:
             # A payment or a hold may have come since the claim, or somebody may have found that
             # it is not safe to close.
             async with self._parts.store.transaction() as uow:
+                await _check_ours(uow, order)
+                await _check_meter(uow, order)
                 reasons, _ = await self._judge(uow, order)
             if reasons:
                 raise _StoppedAtLastLook(reasons)
@@ -221,6 +241,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(CONVERSATION_S):
                 async with self._parts.store.transaction() as uow:
+                    await _check_meter(uow, order)
                     expected = await uow.supply.expected_identity(order.meter_id)
                 access = await self._parts.keys.access_for(order.meter_id)
                 async with self._parts.links.session(
@@ -237,7 +258,14 @@ class Dispatcher:
                             settle_s=self._parts.settle_s,
                         )
                     else:
-                        switched = await read_back(session, order.action, expected=expected)
+                        switched = await read_back(
+                            session,
+                            order.action,
+                            expected=expected,
+                            settle_s=self._parts.settle_s,
+                        )
+        except _MeterExchanged:
+            await self._parts.outcomes.exchanged(current)
         except _StoppedAtLastLook as stopped:
             await self._parts.outcomes.stopped_at_last_look(order, stopped.reasons)
         except TimeoutError:
@@ -253,6 +281,27 @@ class Dispatcher:
             )
         else:
             await self._parts.outcomes.seen(current, switched)
+
+
+async def _check_ours(uow: UnitOfWork, order: OrderRecord) -> None:
+    """Raise `Conflict` when another process took the order over: its word counts now."""
+    stored = await uow.orders.get(order.order_id)
+    if (stored.fence, stored.state) != (order.fence, order.state):
+        raise Conflict(
+            f"order {order.order_id} is {stored.state} under another fence",
+            field="order_id",
+            code="order_moved_on",
+        )
+
+
+async def _check_meter(uow: UnitOfWork, order: OrderRecord) -> None:
+    """Raise `_MeterExchanged` when the order's meter no longer serves its usage point.
+
+    It may serve a neighbour now: switching it would switch the neighbour.
+    """
+    installed = await uow.supply.installed_meter(order.usage_point_id)
+    if installed is None or installed.meter_id != order.meter_id:
+        raise _MeterExchanged
 
 
 def _leaves_doubt(error: HeadEndError) -> bool:

@@ -120,21 +120,24 @@ class LinkPool:
 
     async def _renew(self) -> None:
         now = time.monotonic()
-        idle = [
-            link
-            for link in self._held.values()
-            if link.users == 0 and now - link.idle_since > IDLE_RELEASE_S
-        ]
-        for link in idle:
-            del self._held[link.link_id]
+        for link in list(self._held.values()):
+            if link.users == 0 and now - link.idle_since > IDLE_RELEASE_S:
+                await self._give_back(link)
         async with self._store.transaction() as uow:
             kept = await uow.links.renew(list(self._held), holder=self.holder, lease_s=LEASE_S)
-            await uow.links.release([link.link_id for link in idle], holder=self.holder)
-        for link in idle:
-            if link.connection is not None:
-                await link.connection.close()
         for link_id in kept & self._held.keys():
             self._held[link_id].lease_ends = now + LEASE_S
+
+    async def _give_back(self, link: _HeldLink) -> None:
+        # Under the leasing lock: whoever takes the link meanwhile must not lose the lease it got.
+        async with self._leasing.setdefault(link.link_id, asyncio.Lock()):
+            if link.users or self._held.get(link.link_id) is not link:
+                return
+            del self._held[link.link_id]
+            if link.connection is not None:
+                await link.connection.close()
+            async with self._store.transaction() as uow:
+                await uow.links.release([link.link_id], holder=self.holder)
 
     async def _lease(self, link_id: int) -> _HeldLink:
         async with self._leasing.setdefault(link_id, asyncio.Lock()):

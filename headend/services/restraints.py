@@ -7,7 +7,14 @@ reconnect without a posted payment within its limits.
 from __future__ import annotations
 
 from headend.domain.errors import BadInput, NotFound
-from headend.domain.supply import OrderPurpose, Restraint, SupplyAction, SupplyState
+from headend.domain.supply import (
+    RESTRAINT_OF_PURPOSE,
+    OrderPurpose,
+    OrderState,
+    Restraint,
+    SupplyAction,
+    SupplyState,
+)
 from headend.ports import Clock
 from headend.ports.orders import OrderRecord
 from headend.ports.supply import StandingRestraint
@@ -21,6 +28,8 @@ _PURPOSE_OF_RESTRAINT = {
     Restraint.UNSAFE: OrderPurpose.SAFETY_ISOLATION,
     Restraint.WORKS: OrderPurpose.TEST,
 }
+# A disconnect leaves its purpose's own restraint, so only where that is the one placed it helps.
+_PURPOSE_THAT_DISARMS = {restraint: purpose for purpose, restraint in RESTRAINT_OF_PURPOSE.items()}
 
 
 class Restraints:
@@ -39,7 +48,10 @@ class Restraints:
     async def place(
         self, usage_point_id: int, kind: Restraint, *, actor: str, evidence: str
     ) -> bool:
-        """Place a restraint; False when it stands already. Never switches anything off."""
+        """Place a restraint; False when it stands already. Never switches anything off.
+
+        A contact that is armed would close at the press of a button: it is disarmed.
+        """
         _check(kind, evidence)
         at = self._clock.now()
         async with self._store.transaction() as uow:
@@ -54,6 +66,8 @@ class Restraints:
                 at=at,
                 detail={"restraint": kind, "evidence": evidence, "new": placed},
             )
+            if placed:
+                await self._disarm(uow, usage_point_id, kind, actor, evidence)
             return placed
 
     async def lift(
@@ -82,6 +96,41 @@ class Restraints:
                 return None
             return await self._reconnect(uow, usage_point_id, standing[kind], actor, evidence)
 
+    async def _disarm(
+        self, uow: UnitOfWork, usage_point_id: int, kind: Restraint, actor: str, evidence: str
+    ) -> None:
+        open_orders = await uow.orders.lock_open(usage_point_id)
+        if not any(order.state is OrderState.AWAITING_CUSTOMER for order in open_orders):
+            return
+        purpose, now, order = _PURPOSE_THAT_DISARMS.get(kind), self._clock.now(), None
+        if purpose is not None:
+            request = OrderRequest(
+                usage_point_id=usage_point_id,
+                action=SupplyAction.DISCONNECT,
+                purpose=purpose,
+                reason=f"{kind} placed on an armed contact: {evidence}",
+                requested_by=actor,
+                idempotency_key=f"disarm:{usage_point_id}:{kind}:{now.isoformat()}",
+            )
+            try:
+                async with uow.savepoint():
+                    order = await self._supply_control.request(uow, request)
+            except BadInput as error:  # another order waits, or the meter is gone: the case tells
+                evidence = f"{evidence} ({error})"
+        if order is None or order.state is not OrderState.SCHEDULED:
+            await uow.cases.open(
+                "armed_under_restraint",
+                f"usage_point:{usage_point_id}",
+                owner="operations",
+                detail={
+                    "restraint": kind,
+                    "evidence": evidence,
+                    "order_id": order.order_id if order else None,
+                },
+                at=now,
+                usage_point_id=usage_point_id,
+            )
+
     async def _reconnect(
         self,
         uow: UnitOfWork,
@@ -93,7 +142,7 @@ class Restraints:
         seen = await uow.supply.supply_state(usage_point_id)
         if seen is not None and seen.state is SupplyState.CONNECTED:
             return None
-        return await self._supply_control.request(
+        return await self._supply_control.restore(
             uow,
             OrderRequest(
                 usage_point_id=usage_point_id,

@@ -7,7 +7,7 @@ to commit together or not at all. Sending is the dispatcher's work (`headend.ser
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headend.domain.errors import BadInput, Conflict
@@ -77,28 +77,31 @@ class SupplyControl:
         """Ask for a switching; return the order as it stands.
 
         It ends ``refused`` with every reason code, ``quarantined``, or ``scheduled``. A reconnect
-        supersedes an unsent disconnect, a disconnect never an unsent reconnect (`Conflict`); asking
-        again for what already waits returns what waits. Raises `BadInput` when no meter is there.
+        and a safety isolation supersede what is unsent; any other disconnect never does
+        (`Conflict`). Asking again for what already waits, and not for longer, returns what waits.
+        Raises `BadInput` when no meter is there.
         """
+        at = self._clock.now()
+        await uow.supply.lock_usage_point(request.usage_point_id)
+        # Only under the lock: of two requests with one key the second must see the first.
         earlier = await uow.orders.find_by_key(request.idempotency_key)
         if earlier is not None:
             return _same_request(earlier, request)
-        at = self._clock.now()
-        await uow.supply.lock_usage_point(request.usage_point_id)
-        waiting = [
-            order
-            for order in await uow.orders.lock_open(request.usage_point_id)
-            if order.state in UNSENT
-        ]
-        for order in waiting:
-            if order.action is request.action and order.purpose is request.purpose:
+        for order in await uow.orders.lock_open(request.usage_point_id):
+            if order.state not in UNSENT:
+                continue
+            if _answers(order, request):
                 return order
-            if request.action is SupplyAction.DISCONNECT:
+            if not _may_supersede(request):
                 raise Conflict(
                     f"order {order.order_id} ({order.action}, {order.purpose}) already waits for"
                     f" this usage point",
                     field="usage_point",
                     code="order_waiting",
+                )
+            if order.action is request.action:  # what was recorded for the one holds for the other
+                request = replace(
+                    request, appliances_off=request.appliances_off or order.appliances_off
                 )
             await uow.orders.move(
                 order,
@@ -187,7 +190,7 @@ class SupplyControl:
         if not lifted and cutting is None:
             return None
         cause = f"payment:{payment_id}" if payment_id is not None else f"cleared:{at.isoformat()}"
-        return await self.request(
+        return await self.restore(
             uow,
             OrderRequest(
                 usage_point_id=usage_point_id,
@@ -200,6 +203,24 @@ class SupplyControl:
                 payment_id=payment_id,
             ),
         )
+
+    async def restore(self, uow: UnitOfWork, request: OrderRequest) -> OrderRecord | None:
+        """Ask for a reconnect that follows from something that must not fail for want of a meter.
+
+        A payment is money, meter or not. Without one a case is opened and None returned.
+        """
+        if await uow.supply.installed_meter(request.usage_point_id) is not None:
+            return await self.request(uow, request)
+        await uow.cases.open(
+            "reconnect_without_meter",
+            f"usage_point:{request.usage_point_id}",
+            owner="field",
+            detail={"reason": request.reason},
+            at=self._clock.now(),
+            usage_point_id=request.usage_point_id,
+            account_id=request.account_id,
+        )
+        return None
 
     async def cancel(
         self, uow: UnitOfWork, order_id: int, *, actor: str, reason: str
@@ -386,6 +407,20 @@ def _is_unsent_arrears(order: OrderRecord) -> bool:
         order.action is SupplyAction.DISCONNECT
         and order.purpose is OrderPurpose.ARREARS
         and order.state in UNSENT
+    )
+
+
+def _answers(waiting: OrderRecord, request: OrderRequest) -> bool:
+    """Whether an unsent order is what is asked for, and does not make the asker wait longer."""
+    same = waiting.action is request.action and waiting.purpose is request.purpose
+    if waiting.not_before is None or request.action is SupplyAction.DISCONNECT:
+        return same
+    return same and request.not_before is not None and waiting.not_before <= request.not_before
+
+
+def _may_supersede(request: OrderRequest) -> bool:
+    return (
+        request.action is SupplyAction.RECONNECT or request.purpose is OrderPurpose.SAFETY_ISOLATION
     )
 
 

@@ -107,11 +107,16 @@ async def carry_out(
 
 
 async def read_back(
-    session: MeterSession, action: SupplyAction, *, expected: MeterIdentity
+    session: MeterSession, action: SupplyAction, *, expected: MeterIdentity, settle_s: float
 ) -> Switched:
-    """Look where the contact stands, sending nothing."""
+    """Look where the contact stands, sending nothing.
+
+    A contact that has not moved is given its time: the command may have arrived only just now.
+    """
     check_identity(expected, await session.read_identity())
     relay = await session.read_relay()
+    if judge_contact(relay, action) is Contact.ELSEWHERE:
+        relay = await _watch(session, action, settle_s)
     return Switched(judge_contact(relay, action), relay, commanded=False)
 
 

@@ -93,6 +93,11 @@ class PostgresPolicyRepository:
         values = {"account_ids": list(account_ids)}
         await self._connection.execute(_QUERIES["lock_balances"], values)
         await self._connection.execute(_QUERIES["lock_cycles"], values)
+        points = await (await self._connection.execute(_QUERIES["lock_points"], values)).fetchall()
+        await self._connection.execute(
+            _QUERIES["lock_disconnects"],
+            {"usage_point_ids": [row["usage_point_id"] for row in points]},
+        )
 
     async def facts_of_accounts(
         self, account_ids: Sequence[int], *, at: datetime, business_date: date

@@ -8,7 +8,7 @@ returning *
 select * from notice_cycle where usage_point_id = %(usage_point_id)s and closed_at is null
 
 -- name: lock_cycle
-select * from notice_cycle where cycle_id = %(cycle_id)s for update
+select * from notice_cycle where cycle_id = %(cycle_id)s for no key update
 
 -- name: latest_cycle
 select * from notice_cycle

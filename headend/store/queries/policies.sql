@@ -30,12 +30,27 @@ returning version
 -- name: lock_balances
 select account_id from account_balance
 where account_id = any(%(account_ids)s)
-order by account_id for update
+order by account_id for no key update
 
 -- name: lock_cycles
+-- Not "for update": whoever writes a notice twice in a transaction, as its delivery does, shares the
+-- key of its cycle, and would wait for us while we wait for the notice.
 select cycle_id from notice_cycle
 where account_id = any(%(account_ids)s) and closed_at is null
-order by cycle_id for update
+order by cycle_id for no key update
+
+-- name: lock_points
+select u.usage_point_id from usage_point u
+where u.usage_point_id in (select o.usage_point_id from occupancy o
+                           where o.account_id = any(%(account_ids)s))
+order by u.usage_point_id for no key update
+
+-- name: lock_disconnects
+-- A dispatcher that is just claiming one has it locked: whether it is sent is known after that.
+select order_id from supply_order
+where usage_point_id = any(%(usage_point_ids)s) and action = 'disconnect'
+  and state in ('requested', 'quarantined', 'awaiting_approval', 'scheduled', 'queued')
+order by order_id for no key update
 
 -- name: accounts_of_shard
 select account_id from account
@@ -68,8 +83,8 @@ select a.account_id, a.account_no, o.usage_point_id, u.time_zone, a.customer_cla
        c.planned_disconnect_at, c.expires_at, c.next_decision_at, c.refused_since,
        n.stage_names, n.stage_states, n.stage_delivered_at
 from account a
-join occupancy o on o.account_id = a.account_id and o.valid_to is null
-                and o.valid_from <= %(business_date)s
+join occupancy o on o.account_id = a.account_id and o.valid_from <= %(business_date)s
+                and (o.valid_to is null or o.valid_to > %(business_date)s)
 join usage_point u on u.usage_point_id = o.usage_point_id
 left join account_balance b on b.account_id = a.account_id
 left join supply_state s on s.usage_point_id = o.usage_point_id

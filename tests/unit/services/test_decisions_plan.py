@@ -124,10 +124,10 @@ def test_without_a_threshold_any_known_balance_is_enough() -> None:
 
 def test_what_follows_from_nothing_is_not_even_stored() -> None:
     idle = judged(Outcome.NONE, cycle_id=None)
-    assert not needs_effects(idle)
-    assert needs_effects(judged(Outcome.NONE))
-    assert needs_effects(judged(Outcome.NONE, cycle_id=None, open_disconnect="unsent"))
-    assert needs_effects(judged(Outcome.RECONNECT, cycle_id=None))
+    assert not needs_effects(idle, on())
+    assert needs_effects(judged(Outcome.NONE), on())
+    assert needs_effects(judged(Outcome.NONE, cycle_id=None, open_disconnect="unsent"), on())
+    assert needs_effects(judged(Outcome.RECONNECT, cycle_id=None), on())
 
 
 def test_an_unsent_disconnect_is_withdrawn_by_money_holds_and_restarts() -> None:
